@@ -1,0 +1,1 @@
+"""The target-neutral compiler stack: arith, ir, te, lower, backend, graph, frontend, ops."""

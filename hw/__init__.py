@@ -1,0 +1,1 @@
+"""What the machine is: configuration, instruction set, dependences, timing constants."""

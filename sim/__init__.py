@@ -1,0 +1,1 @@
+"""Simulators of the machine: functional (bits) and cycle (bits and time)."""
