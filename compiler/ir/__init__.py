@@ -1,0 +1,77 @@
+"""The loop IR: nodes, printer, verifier and reference interpreter.
+
+The nodes are exported here; :mod:`compiler.ir.interp` (numpy) is imported by those who run programs.
+"""
+
+from __future__ import annotations
+
+from compiler.ir.nodes import (
+    BINARY_OPS,
+    COMMUTATIVE_OPS,
+    COMPARE_OPS,
+    DTYPES,
+    FLOAT_DTYPES,
+    INT_DTYPES,
+    ITEM_BYTES,
+    LOGIC_OPS,
+    LOOP_KINDS,
+    Allocate,
+    Attr,
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Evaluate,
+    Expr,
+    ExprLike,
+    FloatImm,
+    For,
+    If,
+    IntImm,
+    Load,
+    Not,
+    PrimFunc,
+    Select,
+    Seq,
+    Stmt,
+    Store,
+    Var,
+    as_expr,
+    binary,
+    call,
+    cast,
+    const,
+    eq,
+    free_vars,
+    logical_and,
+    logical_not,
+    logical_or,
+    loops_of,
+    map_stmt,
+    maximum,
+    minimum,
+    ne,
+    rewrite_expr,
+    rshift_rne,
+    select,
+    seq,
+    stmt_children,
+    stmt_exprs,
+    substitute,
+    substitute_stmt,
+    walk_expr,
+    walk_stmt,
+    wrap_int,
+)
+from compiler.ir.printer import expr_text, func_text, stmt_text
+from compiler.ir.verify import verify
+
+__all__ = [
+    "BINARY_OPS", "COMMUTATIVE_OPS", "COMPARE_OPS", "DTYPES", "FLOAT_DTYPES", "INT_DTYPES", "ITEM_BYTES",
+    "LOGIC_OPS", "LOOP_KINDS", "Allocate", "Attr", "Binary", "Buffer", "Call", "Cast", "Evaluate", "Expr",
+    "ExprLike", "FloatImm", "For", "If", "IntImm", "Load", "Not", "PrimFunc", "Select", "Seq", "Stmt", "Store",
+    "Var", "as_expr", "binary", "call", "cast", "const", "eq", "expr_text", "free_vars", "func_text",
+    "logical_and", "logical_not", "logical_or", "loops_of", "map_stmt", "maximum", "minimum", "ne",
+    "rewrite_expr", "rshift_rne", "select", "seq", "stmt_children", "stmt_exprs", "stmt_text", "substitute",
+    "substitute_stmt", "verify", "walk_expr", "walk_stmt", "wrap_int",
+]  # fmt: skip
