@@ -11,9 +11,9 @@ import numpy as np
 from hw.config import Config
 from hw.isa import Opcode
 from sim.jit import Library, build
-from sim.kernels import execute_range
+from sim import kernels
 from sim.program import F, Program, decode
-from sim.state import State, hardware_key
+from sim.state import State, constants
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ def run(memory: np.ndarray, program_address: int, instructions: int, cfg: Config
 def execute(program: Program, memory: np.ndarray, state: State, begin: int = 0, end: int | None = None) -> None:
     """Execute instructions begin..end-1 (default: all) of a decoded program on `state`. Raises ProgramError."""
     end = len(program) if end is None else end
-    stop = _library(hardware_key(program.cfg))["execute_range"](begin, end, program.flat, memory, *state.arrays)
+    entry = library(constants(program.cfg))["execute_range"]
+    stop = entry(begin, end, program.flat, state.parameters, memory, *state.arrays)
     if stop < end:
         raise state.fault_error(stop)
 
 
 @lru_cache(maxsize=32)
-def _library(key: tuple[tuple[str, int], ...]) -> Library:
-    return build([execute_range], dict(key))
+def library(key: tuple[tuple[str, int], ...]) -> Library:
+    """The compiled kernels for the constants `key` (see sim.state.constants)."""
+    return build([kernels.execute, kernels.execute_range], dict(key))
 
 
 def operations(program: Program) -> np.ndarray:

@@ -9,7 +9,7 @@ A kernel is a plain Python function marked with `@kernel`. Its parameters are an
 
 The subset: assignments, `if`, `while`, `for ... in range(...)`, `for ... in unroll(...)` (a constant count, unrolled),
 `break`, `continue`, `return`, arithmetic, comparisons, `and/or/not`, conditional expressions, calls of other kernels,
-and `min max i32 i64 f32 where lane total`. Integers wrap at their width. Elements of I8, U8, I32 arrays read as 32-bit integers,
+and `min max i32 i64 f32 where lane total invoke`. Integers wrap at their width. Elements of I8, U8, I32 arrays read as 32-bit integers,
 those of I64 as 64-bit; storing truncates. `a[i : i + n]` with constant `n` is a vector of `n` elements, and scalars
 broadcast. A variable keeps the type of its first assignment.
 
@@ -71,6 +71,11 @@ def total(vector: Any) -> Any:
     raise RuntimeError("total() has a meaning only inside a kernel")
 
 
+def invoke(address: int, *arguments: Any) -> int:
+    """Call the compiled kernel at `address` (see `Library.addresses`; inside kernels only)."""
+    raise RuntimeError("invoke() has a meaning only inside a kernel")
+
+
 def unroll(count: int) -> range:
     """`range(count)` whose loop is unrolled at compile time (inside kernels only)."""
     return range(count)
@@ -109,6 +114,7 @@ class Library:
     """Compiled kernels. `library["name"](...)` takes numpy arrays and integers, and returns an int."""
 
     functions: dict[str, Callable[..., int]]
+    addresses: dict[str, int]
     _keep: Any = field(repr=False)
 
     def __getitem__(self, name: str) -> Callable[..., int]:
@@ -148,7 +154,7 @@ def build(entries: Sequence[Kernel], constants: Mapping[str, int]) -> Library:
         linker = linker.export_symbol(entry.name)
     tracker = linker.add_current_process().link(jit, "sim")
     functions = {entry.name: _entry(entry, tracker[entry.name]) for entry in entries}
-    return Library(functions, (jit, tracker))
+    return Library(functions, {entry.name: tracker[entry.name] for entry in entries}, (jit, tracker))
 
 
 def _store(path: Path, image: bytes) -> None:

@@ -389,6 +389,8 @@ class _Generator:
                 else:
                     arguments.append(self.cast(self.value(argument), _I64))
             return self.b.call(self.functions[callee.name], arguments)
+        if name == "invoke":
+            return self.invoke(node)
         values = [self.value(a) for a in node.args]
         if name in ("min", "max"):
             result = values[0]
@@ -419,6 +421,17 @@ class _Generator:
             left, right = self.unify(values[1], values[2])
             return self.b.select(values[0], left, right)
         raise self.fail(node, f"unknown function {name}")
+
+    def invoke(self, node: ast.Call) -> ir.Value:
+        address = self.cast(self.value(node.args[0]), _I64)
+        arguments = []
+        for argument in node.args[1:]:
+            if isinstance(argument, ast.Name) and argument.id in self.pointers:
+                arguments.append(self.pointers[argument.id][0])
+            else:
+                arguments.append(self.cast(self.value(argument), _I64))
+        kind = ir.FunctionType(_I64, [a.type for a in arguments]).as_pointer()
+        return self.b.call(self.b.inttoptr(address, kind), arguments)
 
     # ------------------------------------------------------------------ types
 

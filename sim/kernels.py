@@ -1,6 +1,6 @@
 """What each instruction does to the buffers and the memory, as kernels (see `sim.jit` for the language).
 
-Arrays: `t` the program rows (`sim.program`), `mem` the DRAM image, `uop inp wgt aux acc out` the buffers (bytes,
+Arrays: `t` the program rows (`sim.program`), `p` run-time parameters (`P`), `mem` the DRAM image, `uop inp wgt aux acc out` the buffers (bytes,
 `acc` in words), `tile` and `lanes` scratch, `fault` where a failed check leaves (code, index, depth).
 """
 
@@ -12,6 +12,24 @@ from typing import Any
 from hw.isa import AluOp, AluSource, Buffer, Opcode
 from sim.program import F
 from sim.jit import F32, I8, I32, I64, U8, f32, i32, i64, kernel, lane, total, unroll, where
+
+
+class P(IntEnum):
+    """Run-time parameters (the array `p`): what need not be compiled in, so that configurations share code."""
+
+    UOP_DEPTH = 0
+    INP_DEPTH = 1
+    WGT_DEPTH = 2
+    ACC_DEPTH = 3
+    AUX_DEPTH = 4
+    OUT_DEPTH = 5
+    DST_OFFSET = 6
+    DST_MASK = 7
+    SRC_OFFSET = 8
+    SRC_MASK = 9
+    WGT_OFFSET = 10
+    WGT_MASK = 11
+    COUNT = 12
 
 
 class Fault(IntEnum):
@@ -47,12 +65,12 @@ def outside(c: Any, fault: I64, code: int, last: int, depth: int) -> int:
 
 
 @kernel
-def check_compute(c: Any, row: int, t: I64, uop: U8, fault: I64) -> int:
+def check_compute(c: Any, row: int, t: I64, p: I64, uop: U8, fault: I64) -> int:
     """1 if any index of a compute instruction leaves its buffer, which `fault` then names."""
     op = t[row + F.OPCODE]
     begin = t[row + F.UOP_BEGIN]
     count = t[row + F.UOP_COUNT]
-    if outside(c, fault, Fault.UOP, begin + count - 1, c.uop_depth):
+    if outside(c, fault, Fault.UOP, begin + count - 1, p[P.UOP_DEPTH]):
         return 1
     outer = t[row + F.ITER_OUT] - 1
     inner = t[row + F.ITER_IN] - 1
@@ -61,28 +79,28 @@ def check_compute(c: Any, row: int, t: I64, uop: U8, fault: I64) -> int:
     reach_wgt = t[row + F.WGT_BASE] + outer * t[row + F.WGT_OUT] + inner * t[row + F.WGT_IN]
     for u in range(begin, begin + count):
         word = uop_word(c, uop, u)
-        dst = ((word >> c.uop_dst) & c.uop_dst_mask) + reach_dst
-        src = ((word >> c.uop_src) & c.uop_src_mask) + reach_src
-        if outside(c, fault, Fault.ACC, dst + t[row + F.DST_BASE], c.acc_depth):
+        dst = ((word >> p[P.DST_OFFSET]) & p[P.DST_MASK]) + reach_dst
+        src = ((word >> p[P.SRC_OFFSET]) & p[P.SRC_MASK]) + reach_src
+        if outside(c, fault, Fault.ACC, dst + t[row + F.DST_BASE], p[P.ACC_DEPTH]):
             return 1
         if op == Opcode.GEMM:
-            wgt = ((word >> c.uop_wgt) & c.uop_wgt_mask) + reach_wgt
-            if outside(c, fault, Fault.INP, src, c.inp_depth):
+            wgt = ((word >> p[P.WGT_OFFSET]) & p[P.WGT_MASK]) + reach_wgt
+            if outside(c, fault, Fault.INP, src, p[P.INP_DEPTH]):
                 return 1
-            if outside(c, fault, Fault.WGT, wgt, c.wgt_depth):
+            if outside(c, fault, Fault.WGT, wgt, p[P.WGT_DEPTH]):
                 return 1
         else:
-            if t[row + F.TO_OUT] and outside(c, fault, Fault.OUT, dst + t[row + F.OUT_BASE], c.out_depth):
+            if t[row + F.TO_OUT] and outside(c, fault, Fault.OUT, dst + t[row + F.OUT_BASE], p[P.OUT_DEPTH]):
                 return 1
             if op == Opcode.REQUANT:
-                last = ((word >> c.uop_src) & c.uop_src_mask) + t[row + F.SRC_BASE] + c.param_vectors - 1
-                if outside(c, fault, Fault.AUX, last, c.aux_depth):
+                last = ((word >> p[P.SRC_OFFSET]) & p[P.SRC_MASK]) + t[row + F.SRC_BASE] + c.param_vectors - 1
+                if outside(c, fault, Fault.AUX, last, p[P.AUX_DEPTH]):
                     return 1
             elif t[row + F.SOURCE] == AluSource.ACC:
-                if outside(c, fault, Fault.ACC_SOURCE, src, c.acc_depth):
+                if outside(c, fault, Fault.ACC_SOURCE, src, p[P.ACC_DEPTH]):
                     return 1
             elif t[row + F.SOURCE] == AluSource.AUX:
-                if outside(c, fault, Fault.AUX, src, c.aux_depth):
+                if outside(c, fault, Fault.AUX, src, p[P.AUX_DEPTH]):
                     return 1
     return 0
 
@@ -98,7 +116,7 @@ def transpose_tile(c: Any, wgt: I8, w: int, tile: F32) -> int:
 
 
 @kernel
-def gemm(c: Any, row: int, t: I64, uop: U8, inp: I8, wgt: I8, acc: I32, tile: F32) -> int:
+def gemm(c: Any, row: int, t: I64, p: I64, uop: U8, inp: I8, wgt: I8, acc: I32, tile: F32) -> int:
     """The GEMM instruction. A tile that several operations share is transposed once into floats: sums of block_in
     products of 8-bit numbers stay below 2^24, so float arithmetic is exact."""
     begin = t[row + F.UOP_BEGIN]
@@ -109,10 +127,10 @@ def gemm(c: Any, row: int, t: I64, uop: U8, inp: I8, wgt: I8, acc: I32, tile: F3
     shared = (t[row + F.WGT_OUT] == 0 and wgt_in == 0 and inner * t[row + F.ITER_OUT] > 3) or (wgt_in == 0 and inner > 3)
     for u in range(begin, begin + t[row + F.UOP_COUNT]):
         word = uop_word(c, uop, u)
-        overwrite = (word >> c.uop_overwrite) & 1
-        dst = ((word >> c.uop_dst) & c.uop_dst_mask) + t[row + F.DST_BASE]
-        src = ((word >> c.uop_src) & c.uop_src_mask) + t[row + F.SRC_BASE]
-        tile_index = ((word >> c.uop_wgt) & c.uop_wgt_mask) + t[row + F.WGT_BASE]
+        overwrite = word & 1
+        dst = ((word >> p[P.DST_OFFSET]) & p[P.DST_MASK]) + t[row + F.DST_BASE]
+        src = ((word >> p[P.SRC_OFFSET]) & p[P.SRC_MASK]) + t[row + F.SRC_BASE]
+        tile_index = ((word >> p[P.WGT_OFFSET]) & p[P.WGT_MASK]) + t[row + F.WGT_BASE]
         held = i64(0) - 1
         for i in range(t[row + F.ITER_OUT]):
             d = dst + i * t[row + F.DST_OUT]
@@ -146,7 +164,7 @@ def gemm(c: Any, row: int, t: I64, uop: U8, inp: I8, wgt: I8, acc: I32, tile: F3
 
 
 @kernel
-def alu(c: Any, row: int, t: I64, uop: U8, aux: I8, acc: I32, out: I8) -> int:
+def alu(c: Any, row: int, t: I64, p: I64, uop: U8, aux: I8, acc: I32, out: I8) -> int:
     """The ALU instruction."""
     op = t[row + F.OP]
     source = t[row + F.SOURCE]
@@ -162,9 +180,9 @@ def alu(c: Any, row: int, t: I64, uop: U8, aux: I8, acc: I32, out: I8) -> int:
         identity = (1 << 31) - 1
     for u in range(begin, begin + t[row + F.UOP_COUNT]):
         word = uop_word(c, uop, u)
-        overwrite = (word >> c.uop_overwrite) & 1
-        offset = (word >> c.uop_dst) & c.uop_dst_mask
-        src = ((word >> c.uop_src) & c.uop_src_mask) + t[row + F.SRC_BASE]
+        overwrite = word & 1
+        offset = (word >> p[P.DST_OFFSET]) & p[P.DST_MASK]
+        src = ((word >> p[P.SRC_OFFSET]) & p[P.SRC_MASK]) + t[row + F.SRC_BASE]
         for i in range(t[row + F.ITER_OUT]):
             for j in range(t[row + F.ITER_IN]):
                 e = offset + i * t[row + F.DST_OUT] + j * t[row + F.DST_IN]
@@ -199,7 +217,7 @@ def alu(c: Any, row: int, t: I64, uop: U8, aux: I8, acc: I32, out: I8) -> int:
 
 
 @kernel
-def requant(c: Any, row: int, t: I64, uop: U8, aux: I8, acc: I32, out: I8, lanes: I64) -> int:
+def requant(c: Any, row: int, t: I64, p: I64, uop: U8, aux: I8, acc: I32, out: I8, lanes: I64) -> int:
     """The REQUANT instruction; `lanes` holds bias, multiplier and shift of the lanes during one micro-op."""
     begin = t[row + F.UOP_BEGIN]
     zero_point = t[row + F.ZERO_POINT]
@@ -207,8 +225,8 @@ def requant(c: Any, row: int, t: I64, uop: U8, aux: I8, acc: I32, out: I8, lanes
     high = t[row + F.HIGH]
     for u in range(begin, begin + t[row + F.UOP_COUNT]):
         word = uop_word(c, uop, u)
-        offset = (word >> c.uop_dst) & c.uop_dst_mask
-        entry = (((word >> c.uop_src) & c.uop_src_mask) + t[row + F.SRC_BASE]) * c.batch * c.block_out
+        offset = (word >> p[P.DST_OFFSET]) & p[P.DST_MASK]
+        entry = (((word >> p[P.SRC_OFFSET]) & p[P.SRC_MASK]) + t[row + F.SRC_BASE]) * c.batch * c.block_out
         for o in range(c.block_out):
             bias = i32(0)
             scale = i32(0)
@@ -269,7 +287,7 @@ def store(c: Any, row: int, t: I64, mem: U8, out: U8) -> int:
 
 @kernel
 def execute(
-    c: Any, i: int, t: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32, lanes: I64, fault: I64
+    c: Any, i: int, t: I64, p: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32, lanes: I64, fault: I64
 ) -> int:
     """Do instruction `i`; 1 if it is illegal (nothing is done then, and `fault` says why)."""
     row = i * F.ROW
@@ -289,24 +307,24 @@ def execute(
         return 0
     if op == Opcode.SYNC:
         return 0
-    if check_compute(c, row, t, uop, fault):
+    if check_compute(c, row, t, p, uop, fault):
         return 1
     if op == Opcode.GEMM:
-        gemm(c, row, t, uop, inp, wgt, acc, tile)
+        gemm(c, row, t, p, uop, inp, wgt, acc, tile)
     elif op == Opcode.ALU:
-        alu(c, row, t, uop, aux, acc, out)
+        alu(c, row, t, p, uop, aux, acc, out)
     else:
-        requant(c, row, t, uop, aux, acc, out, lanes)
+        requant(c, row, t, p, uop, aux, acc, out, lanes)
     return 0
 
 
 @kernel
 def execute_range(
-    c: Any, begin: int, end: int, t: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32,
+    c: Any, begin: int, end: int, t: I64, p: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32,
     lanes: I64, fault: I64,
 ) -> int:  # fmt: skip
     """Do instructions begin..end-1 in order; the index of the first illegal one, or `end`."""
     for i in range(begin, end):
-        if execute(c, i, t, mem, uop, inp, wgt, aux, acc, out, tile, lanes, fault):
+        if execute(c, i, t, p, mem, uop, inp, wgt, aux, acc, out, tile, lanes, fault):
             return i
     return end

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 
 from hw import isa
 from hw.config import Config
 from hw.errors import ProgramError
-from sim.kernels import Fault
+from sim.kernels import Fault, P
 
 
-def constants(cfg: Config) -> dict[str, int]:
-    """The compile-time constants of the kernels: the namespace `c`."""
-    values = {
-        name: getattr(cfg, name)
-        for name in (
-            "batch", "block_in", "block_out", "uop_bytes", "param_vectors", "bus_bytes", "burst_beats",
-            "uop_depth", "inp_depth", "wgt_depth", "acc_depth", "aux_depth", "out_depth",
-        )
-    }  # fmt: skip
+def constants(cfg: Config) -> tuple[tuple[str, int], ...]:
+    """The compile-time constants of the kernels (their namespace `c`), hashable: equal ones share compiled code."""
+    names = ("batch", "block_in", "block_out", "uop_bytes", "param_vectors")
+    return tuple((name, getattr(cfg, name)) for name in names)
+
+
+def parameters(cfg: Config) -> np.ndarray:
+    """The kernels' run-time parameters, int64[P.COUNT]."""
+    values = np.zeros(P.COUNT, np.int64)
+    for name in ("uop", "inp", "wgt", "acc", "aux", "out"):
+        values[P[f"{name.upper()}_DEPTH"]] = getattr(cfg, f"{name}_depth")
     for f in isa.uop_fields(cfg):
-        values[f"uop_{f.name}"] = f.offset
-        values[f"uop_{f.name}_mask"] = (1 << f.width) - 1
+        if f.name == "overwrite":
+            assert f.offset == 0, "the kernels take overwrite from bit 0"
+        else:
+            values[P[f"{f.name.upper()}_OFFSET"]] = f.offset
+            values[P[f"{f.name.upper()}_MASK"]] = (1 << f.width) - 1
     return values
 
 
@@ -54,6 +58,7 @@ class State:
     acc: np.ndarray = field(init=False)
     out: np.ndarray = field(init=False)
     fault: np.ndarray = field(init=False)
+    parameters: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         cfg = self.cfg
@@ -64,6 +69,7 @@ class State:
         self.acc = np.zeros(cfg.acc_buffer // 4, np.int32)
         self.out = np.zeros(cfg.out_buffer, np.int8)
         self.fault = np.zeros(4, np.int64)
+        self.parameters = parameters(cfg)
         self._tile = np.zeros(cfg.block_in * cfg.block_out, np.float32)
         self._lanes = np.zeros(3 * cfg.block_out, np.int64)
 
@@ -78,8 +84,3 @@ class State:
         last, depth = int(self.fault[1]), int(self.fault[2])
         return ProgramError(f"reaches {what} {last}; the {buffer} buffer holds 0..{depth - 1}", index, name)
 
-
-@lru_cache(maxsize=64)
-def hardware_key(cfg: Config) -> tuple[tuple[str, int], ...]:
-    """The constants of a configuration in hashable form: equal keys share compiled kernels."""
-    return tuple(sorted(constants(cfg).items()))
