@@ -7,7 +7,6 @@ combination is refused when it is built, with the field, the reason and a legal 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import yaml
 
 from hw import isa
+from hw.config_checks import check_choice, check_known, check_range, check_types, did_you_mean, take_section
 from hw.errors import ConfigError
 
 BOARDS = Path(__file__).resolve().parent.parent / "boards"
@@ -42,9 +42,9 @@ class MemoryConfig:
     stall_rate: float = _p(0.0, "share of beats delayed by the stall profile, 0 <= rate < 1", hardware=False)
 
     def __post_init__(self) -> None:
-        _coerce(self, "memory")
+        check_types(self, "memory")
         for name in ("read_latency", "write_latency", "read_outstanding", "write_outstanding"):
-            _range(self, "memory", name, 1, 65535 if name.endswith("latency") else 256)
+            check_range(self, "memory", name, 1, 65535 if name.endswith("latency") else 256)
         if not 0.0 <= self.stall_rate < 1.0:
             raise ConfigError("memory.stall_rate", f"{self.stall_rate} is not in [0, 1)", "try 0.1")
         if self.stall_seed is not None and not 0 <= self.stall_seed < 2**32:
@@ -85,7 +85,7 @@ class Config:
     # ---- construction -------------------------------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        _coerce(self, "vdla")
+        check_types(self, "vdla")
         self.validate()
 
     @classmethod
@@ -102,9 +102,9 @@ class Config:
 
         A ``board`` section (facts about the board) is permitted and not read here.
         """
-        _known(data, ("name", "board", "vdla", "memory"), "")
-        vdla = _section(data, "vdla", hardware_fields() + ("clock_mhz",))
-        memory = _section(data, "memory", memory_fields())
+        check_known(data, ("name", "board", "vdla", "memory"), "")
+        vdla = take_section(data, "vdla", hardware_fields() + ("clock_mhz",))
+        memory = take_section(data, "memory", memory_fields())
         return cls(name=str(data.get("name", "vdla")), memory=MemoryConfig(**memory), **vdla)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Config:
 
         Raises ConfigError for an unknown parameter or an illegal result.
         """
-        _known(changes, tuple(f.name for f in dataclasses.fields(self)), "vdla.")
+        check_known(changes, tuple(f.name for f in dataclasses.fields(self)), "vdla.")
         return dataclasses.replace(self, **changes)
 
     def override(self, settings: Iterable[str]) -> Config:
@@ -133,7 +133,7 @@ class Config:
             if not equals:
                 raise ConfigError(setting, "not of the form key=value", "for example vdla.block_out=32")
             if key not in keys:
-                raise ConfigError(key, "no such parameter", _did_you_mean(key, keys))
+                raise ConfigError(key, "no such parameter", did_you_mean(key, keys))
             section, name = key.split(".")
             try:
                 data[section][name] = yaml.safe_load(text)
@@ -306,13 +306,13 @@ class Config:
 
         Raises ConfigError naming the field, the reason and a legal neighbour.
         """
-        _choice(self, "batch", (1, 2, 4, 8))
+        check_choice(self, "batch", (1, 2, 4, 8))
         for name in ("block_in", "block_out"):
-            _choice(self, name, (4, 8, 16, 32, 64))
+            check_choice(self, name, (4, 8, 16, 32, 64))
         for name, only in (("inp_bits", 8), ("wgt_bits", 8), ("out_bits", 8), ("acc_bits", 32)):
-            _choice(self, name, (only,))
-        _choice(self, "bus_bits", (32, 64, 128, 256, 512))
-        _choice(self, "instruction_bits", (128, 256, 512))
+            check_choice(self, name, (only,))
+        check_choice(self, "bus_bits", (32, 64, 128, 256, 512))
+        check_choice(self, "instruction_bits", (128, 256, 512))
         if self.axi not in ("axi3", "axi4"):
             raise ConfigError("vdla.axi", f"'{self.axi}' is not a protocol of the memory port", "try axi3 or axi4")
         longest = 16 if self.axi == "axi3" else 256
@@ -320,10 +320,10 @@ class Config:
             raise ConfigError(
                 "vdla.burst_beats", f"{self.burst_beats} is more than {self.axi} allows", f"try {longest}"
             )
-        _range(self, "vdla", "burst_beats", 1, longest)
+        check_range(self, "vdla", "burst_beats", 1, longest)
         for name in ("load_queue", "compute_queue", "store_queue"):
-            _range(self, "vdla", name, 2, 1024)
-        _range(self, "vdla", "token_depth", 1, 1023)
+            check_range(self, "vdla", name, 2, 1024)
+        check_range(self, "vdla", "token_depth", 1, 1023)
         if not 1.0 <= self.clock_mhz <= 2000.0:
             raise ConfigError("vdla.clock_mhz", f"{self.clock_mhz} is not in 1..2000 MHz", "try 100")
         for name in ("uop", "inp", "wgt", "acc", "out", "aux"):
@@ -358,7 +358,9 @@ class Config:
             raise ConfigError(f"vdla.{name}", f"{size} bytes is more than {1 << 24}", f"try {1 << 24}")
         if size % unit:
             legal = max(least, size // unit * unit)
-            raise ConfigError(f"vdla.{name}", f"{size} bytes is not a multiple of its {unit}-byte vector", f"try {legal}")
+            raise ConfigError(
+                f"vdla.{name}", f"{size} bytes is not a multiple of its {unit}-byte vector", f"try {legal}"
+            )
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,7 @@ def read_yaml(name_or_path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         known = boards()
-        hint = _did_you_mean(str(name_or_path), known)
+        hint = did_you_mean(str(name_or_path), known)
         raise ConfigError(str(name_or_path), f"cannot read this configuration ({reason})", hint) from None
     try:
         data = yaml.safe_load(text)
@@ -419,60 +421,3 @@ def read_yaml(name_or_path: str | Path) -> dict[str, Any]:
 
 def _index_bits(depth: int) -> int:
     return max(1, (depth - 1).bit_length())
-
-
-def _did_you_mean(key: str, known: Iterable[str]) -> str:
-    known = list(known)
-    tails = {k.split(".")[-1]: k for k in known}
-    near = difflib.get_close_matches(key, known, 1, 0.6)
-    if not near:
-        near = [tails[t] for t in difflib.get_close_matches(key.split(".")[-1], tails, 1, 0.6)]
-    return f"did you mean {near[0]}?" if near else "known are " + ", ".join(known)
-
-
-def _known(data: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> None:
-    for key in data:
-        if key not in names:
-            raise ConfigError(f"{prefix}{key}", "no such parameter", _did_you_mean(str(key), names))
-
-
-def _section(data: Mapping[str, Any], section: str, names: tuple[str, ...]) -> dict[str, Any]:
-    values = data.get(section) or {}
-    if not isinstance(values, Mapping):
-        raise ConfigError(section, "not a mapping of parameters", f"for example {section}: {{{names[0]}: 8}}")
-    _known(values, names, f"{section}.")
-    return dict(values)
-
-
-def _coerce(config: Any, section: str) -> None:
-    """Check the types; a frozen dataclass is written through object.__setattr__ only for int -> float."""
-    for f in dataclasses.fields(config):
-        value, wanted = getattr(config, f.name), f.type
-        key = f"{section}.{f.name}"
-        if wanted == "float":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ConfigError(key, f"{value!r} is not a number", f"try {f.default}")
-            object.__setattr__(config, f.name, float(value))
-        elif wanted == "str":
-            if not isinstance(value, str):
-                raise ConfigError(key, f"{value!r} is not a word", f"try {f.default}")
-        elif wanted == "MemoryConfig":
-            if not isinstance(value, MemoryConfig):
-                raise ConfigError("memory", f"{value!r} is not a MemoryConfig", "try MemoryConfig()")
-        elif not (value is None and "None" in str(wanted)) and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ConfigError(key, f"{value!r} is not a whole number", f"try {1 if f.default is None else f.default}")
-
-
-def _range(config: Any, section: str, name: str, low: int, high: int) -> None:
-    value = getattr(config, name)
-    if not low <= value <= high:
-        raise ConfigError(f"{section}.{name}", f"{value} is not in {low}..{high}", f"try {min(max(value, low), high)}")
-
-
-def _choice(config: Config, name: str, legal: tuple[int, ...]) -> None:
-    value = getattr(config, name)
-    if value not in legal:
-        nearest = min(legal, key=lambda v: abs(v - value))
-        text = ", ".join(map(str, legal))
-        reason = f"{value} is not one of {text}" if len(legal) > 1 else f"{value} is not supported"
-        raise ConfigError(f"vdla.{name}", reason, f"try {nearest}")

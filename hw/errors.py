@@ -33,6 +33,7 @@ class EncodeError(VdlaError):
         self.field = field
         self.value = value
         self.width = width
+        self.signed = signed
         low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
         super().__init__(
             f"{instr}: field '{field}' = {value} does not fit its {width} {'signed ' if signed else ''}bits;"

@@ -88,9 +88,7 @@ ALU_IDENTITY = {
 def _f(width: int | str, doc: str, default: Any = dataclasses.MISSING, *, signed: bool = False,
        kind: type | None = None) -> Any:  # fmt: skip
     """Declare a field: width in bits, or the name of the Config property that gives it."""
-    return dataclasses.field(
-        default=default, metadata={"width": width, "signed": signed, "doc": doc, "kind": kind}
-    )
+    return dataclasses.field(default=default, metadata={"width": width, "signed": signed, "doc": doc, "kind": kind})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,8 @@ class Instruction:
 class Load(Instruction):
     """Copy bytes from DRAM into a buffer, or fill a buffer with one byte value.
 
-    ``for y in y_size: for x in x_size: sram[sram + y*y_sram + x*x_sram : +seg] = dram[dram + y*y_dram + x*x_dram : +seg]``
+    ``for y in y_size: for x in x_size:``
+    ``sram[sram + y*y_sram + x*x_sram : +seg] = dram[dram + y*y_dram + x*x_dram : +seg]``
     (or ``= value`` with fill).  All addresses are in bytes, of any alignment.
     """
 
