@@ -1,0 +1,1 @@
+"""The graph level: typed dataflow IR and the passes on it."""

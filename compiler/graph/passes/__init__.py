@@ -1,0 +1,1 @@
+"""Graph passes, one a file; compiler.graph.pipeline puts them in order."""

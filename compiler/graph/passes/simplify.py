@@ -1,0 +1,55 @@
+"""Small clean-ups: identities vanish, chains of reshapes merge, an integer clip joins the producer's clip."""
+
+from __future__ import annotations
+
+from compiler.graph.ir import Graph, Node, Rewriter, Value, remove_dead, rewrite
+
+
+def remove_identities(graph: Graph) -> Graph:
+    """Drop identity (dropout included), reshapes to the same shape, unlimited clips, identity transposes."""
+
+    def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
+        x = inputs[0] if inputs else None
+        if x is None:
+            return None
+        if node.op == "identity" or (node.op == "reshape" and x.shape == node.output.shape):
+            return x
+        if node.op == "clip" and x.dtype == "float32":
+            return x if node.attrs["low"] == float("-inf") and node.attrs["high"] == float("inf") else None
+        if node.op == "transpose" and tuple(node.attrs["perm"]) == tuple(range(len(x.shape))):
+            return x
+        if node.op == "reshape" and x.producer is not None and x.producer.op == "reshape":
+            return rewriter.copy(node, [x.producer.inputs[0]])
+        return None
+
+    return rewrite(graph, visit)
+
+
+def fold_integer_clip(graph: Graph) -> Graph:
+    """clip on int8 moves into the limits of the requantize or qadd that alone feeds it: exact, both clip integers."""
+
+    def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
+        producer = inputs[0].producer if inputs else None
+        if node.op != "clip" or producer is None or producer.op not in ("requantize", "qadd"):
+            return None
+        low, high = (max(node.attrs["low"], producer.attrs["low"]), min(node.attrs["high"], producer.attrs["high"]))
+        if rewriter.only_use(node.inputs[0]) is None or low > high:
+            return None
+        out = node.output
+        return rewriter.graph.op(
+            producer.op,
+            producer.inputs,
+            {**producer.attrs, "low": low, "high": high},
+            name=producer.name,
+            output=out.name,
+            origin=out.origin,
+            quant=out.quant,
+        )
+
+    return rewrite(graph, visit)
+
+
+def eliminate_dead_code(graph: Graph) -> Graph:
+    """Drop nodes whose output reaches no graph output."""
+    remove_dead(graph)
+    return graph

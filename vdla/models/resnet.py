@@ -1,0 +1,60 @@
+"""Residual networks with torchvision's structure and module names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from vdla.models.builder import ModelBuilder
+
+
+def _basic_block(b: ModelBuilder, x: str, name: str, channels: tuple[int, int], stride: int) -> str:
+    inner, outer = channels
+    y = b.conv(x, f"{name}.conv1", (inner, outer), 3, stride)
+    y = b.relu(b.batch_norm(y, f"{name}.bn1", outer), f"{name}.relu1")
+    y = b.conv(y, f"{name}.conv2", (outer, outer), 3)
+    # A trained residual branch is weaker than its shortcut; half the gain keeps the sum's range flat.
+    y = b.batch_norm(y, f"{name}.bn2", outer, gain=0.5)
+    if stride != 1 or inner != outer:
+        x = b.conv(x, f"{name}.downsample.0", (inner, outer), 1, stride)
+        x = b.batch_norm(x, f"{name}.downsample.1", outer)
+    return b.relu(b.add(y, x, f"{name}.add"), f"{name}.relu")
+
+
+def resnet(
+    name: str,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    *,
+    classes: int,
+    image: int,
+    batch: int | str,
+    seed: int,
+) -> onnx.ModelProto:
+    """A residual network of basic blocks: input "x" [batch,3,image,image], output "y" [batch,classes], float32."""
+    b = ModelBuilder(name, seed)
+    x = b.input("x")
+    y = b.conv(x, "conv1", (3, widths[0]), 7, 2)
+    y = b.relu(b.batch_norm(y, "bn1", widths[0]), "relu")
+    y = b.node("MaxPool", [y], "maxpool", 1.5, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    channels = widths[0]
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
+        for index in range(count):
+            stride = 2 if stage > 1 and index == 0 else 1
+            y = _basic_block(b, y, f"layer{stage}.{index}", (channels, width), stride)
+            channels = width
+    y = b.classifier(y, "fc", (channels, classes))
+    b.nodes[-1].output[0] = "y"
+    return b.model({"x": (batch, 3, image, image)}, {"y": (batch, classes)})
+
+
+def resnet18(*, batch: int | str = 1, image: int = 224, seed: int = 0) -> onnx.ModelProto:
+    """ResNet-18: 11.7 M weights, 1.8 G multiply-accumulates at 224 x 224."""
+    widths = (64, 128, 256, 512)
+    return resnet("resnet18", widths, (2, 2, 2, 2), classes=1000, image=image, batch=batch, seed=seed)
+
+
+def resnet_tiny(*, batch: int | str = 1, image: int = 32, seed: int = 0) -> onnx.ModelProto:
+    """A two-stage residual network of the same structure, small enough for tests (20 k weights)."""
+    return resnet("resnet_tiny", (16, 32), (1, 1), classes=10, image=image, batch=batch, seed=seed)
