@@ -1,0 +1,147 @@
+"""The graph executor: an artifact's steps, one after the other, over one arena."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hw.config import Config
+from runtime.artifact import Artifact, CpuStep, TensorSpec, check_same_machine
+from runtime.cpu import CpuDevice
+from runtime.errors import InputError
+from runtime.profile import InstructionTrace, LayerRecord, RunProfile
+from runtime.vdla_sim import VdlaSimDevice
+
+SimName = Literal["functional", "cycle"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being run, steps done, steps in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """Outputs (name -> array, in the model's shapes and dtypes) and profile of one inference."""
+
+    outputs: dict[str, np.ndarray]
+    profile: RunProfile
+
+
+class Executor:
+    """Runs one artifact any number of times.
+
+    Every run starts from the same arena (constants in place, zeros elsewhere), so equal inputs give equal outputs
+    whatever ran before.
+    """
+
+    def __init__(self, artifact: Artifact, config: Config | None = None, sim: SimName = "functional") -> None:
+        """Prepares the devices and the arena.
+
+        Args:
+            artifact: what to run.
+            config: the machine to run it on; by default the one it was compiled for. Only what lies outside the
+                hardware (clock, memory latencies, stall profile) may differ.
+            sim: ``"functional"`` computes the bits, ``"cycle"`` also the time of every instruction.
+
+        Raises:
+            ArtifactError: when the machine is another one or the CPU code does not suit this processor.
+        """
+        self.artifact = artifact
+        self.config = config if config is not None else artifact.config
+        check_same_machine(artifact.config, self.config, f"the artifact of '{artifact.model}'")
+        self.sim: SimName = sim
+        self._vdla = VdlaSimDevice(self.config, sim)
+        self._cpu: CpuDevice | None = None
+        if artifact.cpu_code is not None:
+            self._cpu = CpuDevice(artifact.cpu_code, [s for s in artifact.steps if isinstance(s, CpuStep)])
+        self._arena = artifact.initial_arena()
+
+    def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None = None) -> RunResult:
+        """One inference.
+
+        Args:
+            inputs: name -> array, or a single array when the model has one input.
+            progress: told before each step.
+
+        Raises:
+            InputError: when names, shapes or dtypes are not the declared ones.
+        """
+        arrays = check_inputs(self.artifact.inputs, inputs)
+        started = time.perf_counter()
+        arena = self._arena
+        arena.fill(0)
+        self.artifact.write_constants(arena)
+        for spec, array in arrays:
+            arena[spec.offset : spec.offset + spec.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+        layers: list[LayerRecord] = []
+        traces: list[InstructionTrace] = []
+        busy: dict[str, int] = {}
+        cycle = 0
+        for index, step in enumerate(self.artifact.steps):
+            if progress is not None:
+                what = step.name if isinstance(step, CpuStep) else f"{len(step.layers)} layers on VDLA"
+                progress(what, index, len(self.artifact.steps))
+            if isinstance(step, CpuStep):
+                assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
+                wall_s = self._cpu.execute(step, arena)
+                layers.append(
+                    LayerRecord(step.name, step.op, "cpu", wall_s=wall_s, reason=step.reason, nodes=step.nodes)
+                )
+                continue
+            ran = self._vdla.execute(step, arena, cycle, len(layers))
+            layers.extend(ran.layers)
+            cycle += ran.cycles
+            for unit, cycles in ran.busy.items():
+                busy[unit] = busy.get(unit, 0) + cycles
+            if ran.trace is not None:
+                traces.append(ran.trace)
+        outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
+        trace = InstructionTrace.join(traces) if self.sim == "cycle" else None
+        profile = RunProfile(self.sim, tuple(layers), trace, busy, time.perf_counter() - started)
+        return RunResult(outputs, profile)
+
+    def read(self, spec: TensorSpec) -> np.ndarray:
+        """A copy of any tensor of the last run, given where it lies; for looking inside a network."""
+        return read_tensor(self._arena, spec)
+
+
+def read_tensor(arena: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """A copy of a tensor in the arena, in its own shape and dtype."""
+    raw = arena[spec.offset : spec.offset + spec.nbytes]
+    return raw.view(np.dtype(spec.dtype)).reshape(spec.shape).copy()
+
+
+def check_inputs(
+    specs: tuple[TensorSpec, ...], inputs: Mapping[str, np.ndarray] | np.ndarray
+) -> list[tuple[TensorSpec, np.ndarray]]:
+    """Pairs every declared input with its array.
+
+    Raises:
+        InputError: for a missing or unknown name, or another shape or dtype, saying what was expected.
+    """
+    declared = ", ".join(f"'{spec.name}' {spec.describe()}" for spec in specs)
+    if isinstance(inputs, np.ndarray):
+        if len(specs) != 1:
+            raise InputError(f"the model has {len(specs)} inputs ({declared}); give a dictionary of arrays by name")
+        inputs = {specs[0].name: inputs}
+    names = {spec.name for spec in specs}
+    unknown = [name for name in inputs if name not in names]
+    if unknown:
+        raise InputError(f"no input named {', '.join(map(repr, unknown))}; the model's inputs are {declared}")
+    pairs: list[tuple[TensorSpec, np.ndarray]] = []
+    for spec in specs:
+        if spec.name not in inputs:
+            raise InputError(f"input '{spec.name}' is missing: expected {spec.describe()}")
+        array = inputs[spec.name]
+        if not isinstance(array, np.ndarray):
+            raise InputError(
+                f"input '{spec.name}': expected a numpy array {spec.describe()}, got {type(array).__name__}"
+            )
+        if array.shape != spec.shape or array.dtype != np.dtype(spec.dtype):
+            got = f"{array.dtype}[{','.join(map(str, array.shape))}]"
+            raise InputError(f"input '{spec.name}': expected {spec.describe()}, got {got}")
+        pairs.append((spec, array))
+    return pairs

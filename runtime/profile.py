@@ -1,0 +1,99 @@
+"""What a run tells about itself: one record a layer, and when each instruction was at work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+UNITS = ("load", "compute", "store")
+"""The machine's units in the order of `InstructionTrace.unit`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """One fused group of the model's operators.
+
+    `cycles` and `stalls` are None and empty where time was not simulated. `cycles` runs from the retirement of the
+    layer before to this layer's last retirement, so the layers' cycles add up to the total; so do the `stalls`
+    (cause -> cycles in which the multiplier array issued no product).
+    """
+
+    name: str
+    op: str
+    target: str
+    macs: int = 0
+    cycles: int | None = None
+    stalls: Mapping[str, int] = field(default_factory=dict)
+    dram_read_bytes: int = 0
+    dram_write_bytes: int = 0
+    wall_s: float = 0.0
+    """Seconds on this computer: the kernel's time for the CPU; 0 for VDLA, whose steps are timed as a whole."""
+    reason: str | None = None
+    """Why the layer was not placed on VDLA; None where it was."""
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InstructionTrace:
+    """Per VDLA instruction, in program order: unit (index into `UNITS`), [start, end) in cycles, layer's index.
+
+    `start` is the cycle in which the instruction began to act, `end` that of its retirement; both count from the
+    start of the run. Arrays of int64[instructions].
+    """
+
+    unit: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    layer: np.ndarray
+
+    @staticmethod
+    def join(parts: list[InstructionTrace]) -> InstructionTrace:
+        """The traces of successive programs as one."""
+
+        def joined(arrays: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate(arrays).astype(np.int64) if arrays else np.zeros(0, np.int64)
+
+        return InstructionTrace(
+            joined([p.unit for p in parts]),
+            joined([p.start for p in parts]),
+            joined([p.end for p in parts]),
+            joined([p.layer for p in parts]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunProfile:
+    """A whole inference."""
+
+    sim: str
+    layers: tuple[LayerRecord, ...]
+    trace: InstructionTrace | None
+    """None where time was not simulated."""
+    busy: Mapping[str, int]
+    """Cycles in which each unit was at work."""
+    wall_s: float
+    """Seconds the run took on this computer, copying of inputs and outputs included."""
+
+    @property
+    def cycles(self) -> int | None:
+        """VDLA cycles of the whole run; None where time was not simulated."""
+        if self.trace is None:
+            return None
+        return sum(layer.cycles or 0 for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates on VDLA."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def dram_read_bytes(self) -> int:
+        """Bytes VDLA read."""
+        return sum(layer.dram_read_bytes for layer in self.layers)
+
+    @property
+    def dram_write_bytes(self) -> int:
+        """Bytes VDLA wrote."""
+        return sum(layer.dram_write_bytes for layer in self.layers)

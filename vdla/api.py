@@ -1,0 +1,89 @@
+"""The Python API: compile a model, run the artifact, simulate it with time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hw.config import Config
+from runtime.artifact import Artifact
+from runtime.executor import Executor, Progress, SimName
+from vdla.report.model import Report
+from vdla.resolve import model_source
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def compile(
+    model: str | Path | onnx.ModelProto,
+    *,
+    target: Sequence[str] | str = ("vdla", "cpu"),
+    config: Config | str | Path = "pynq-z1",
+    virtual_threads: bool = True,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Compiles a network ahead of time.
+
+    Args:
+        model: an ONNX file's path, a loaded ONNX model, or the name of a built-in one (``"resnet18"``). Float models
+            are quantised to int8 after calibration, QDQ models taken as they are.
+        target: where operators may run, in order of preference; a comma-separated string is also understood.
+        config: the machine: a board's name, a YAML file's path or a `Config`.
+        virtual_threads: hide memory latency behind computation with two virtual threads.
+        progress: told ``(what, done, total)`` as the passes go.
+
+    Returns:
+        The artifact. ``artifact.info["compile"]`` holds the seconds of each pass.
+
+    Raises:
+        VdlaError, compiler.errors.CompileError: typed and in one line, for everything wrong with the model, the
+            config, or both together.
+    """
+    started = time.perf_counter()
+    machine = config if isinstance(config, Config) else Config.load(config)
+    targets = tuple(t.strip() for t in target.split(",")) if isinstance(target, str) else tuple(target)
+    source = model_source(str(model)) if isinstance(model, str | Path) else model
+    # The compiler takes long to import; running an artifact needs none of it.
+    from vdla.driver import CompileOptions, compile_model
+
+    compiled = compile_model(source, machine, targets, CompileOptions(virtual_threads=virtual_threads), progress)
+    seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}
+    info = {**compiled.artifact.info, "compile": seconds}
+    return dataclasses.replace(compiled.artifact, info=info)
+
+
+def simulate(
+    artifact: Artifact,
+    inputs: Mapping[str, np.ndarray] | np.ndarray,
+    *,
+    sim: SimName = "cycle",
+    config: Config | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """One inference with a report of where the time went.
+
+    Args:
+        artifact: from `compile` or `Artifact.load`.
+        inputs: name -> array, or a single array when the model has one input.
+        sim: ``"cycle"`` (bits and time) or ``"functional"`` (bits only).
+        config: the same machine with another clock or memory (latencies, stall profile), if not the artifact's own.
+        progress: told ``(what, done, total)``.
+
+    Returns:
+        The report; ``report.outputs`` are the outputs, ``report.document`` is report.json.
+
+    Raises:
+        InputError: when the inputs are not the declared ones.
+        ArtifactError: when `config` is another machine.
+    """
+    executor = Executor(artifact, config, sim)
+    return Report.of(artifact, executor.config, executor.run(inputs, progress))
+
+
+__all__ = ["compile", "simulate"]

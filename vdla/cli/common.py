@@ -1,0 +1,84 @@
+"""What the commands share: the machine from ``--config`` and ``--set``, output, progress bars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from hw.config import Config
+from runtime.executor import Progress as ProgressCallback
+
+DEFAULT_CONFIG = "pynq-z1"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def config_options(command: Command) -> Command:
+    """Adds ``--config`` and ``--set``."""
+    command = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one parameter, e.g. vdla.block_out=32 or memory.read_latency=40. May be repeated.",
+    )(command)
+    return click.option(
+        "--config",
+        "config_name",
+        metavar="BOARD_OR_YAML",
+        help=f"The machine: a board's name (see `vdla config list`) or a YAML file. Default: {DEFAULT_CONFIG}, "
+        "or the machine an artifact was compiled for.",
+    )(command)
+
+
+def compile_options(command: Command) -> Command:
+    """Adds ``--target`` and ``--no-virtual-threads``."""
+    command = click.option(
+        "--no-virtual-threads", is_flag=True, help="Compile without latency hiding, to see what it brings."
+    )(command)
+    return click.option(
+        "--target",
+        metavar="LIST",
+        help="Where operators may run, in order of preference. Default: vdla,cpu.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Adds ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of tables.")(command)
+
+
+def machine(config_name: str | None, settings: Sequence[str]) -> Config:
+    """The machine named on the command line. Raises ConfigError."""
+    return Config.load(config_name or DEFAULT_CONFIG).override(settings)
+
+
+def stdout() -> Console:
+    """Where results go. Without a terminal, lines are as long as they need to be and nothing is coloured."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def print_json(document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, indent=1))
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[ProgressCallback]:
+    """A progress bar on stderr while a long step runs, gone when it ends; silent without a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def update(step: str, done: int, total: int) -> None:
+            bar.update(task, description=f"{what}: {step}", completed=done, total=total)
+
+        yield update

@@ -1,0 +1,63 @@
+"""``vdla compile``: a model to an artifact on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from runtime.artifact import Artifact
+from vdla.api import compile
+from vdla.cli.common import compile_options, config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.cli.inspect import print_summary, summary
+from vdla.errors import UsageError
+from vdla.resolve import is_artifact
+
+
+@click.command("compile")
+@click.argument("model")
+@click.option(
+    "-o",
+    "--output",
+    "output_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="MODEL.vdla",
+    help="Where to write the artifact: a file if it ends in .vdla, else a folder.",
+)
+@config_options
+@compile_options
+@json_option
+def compile_command(
+    model: str,
+    output_path: Path,
+    config_name: str | None,
+    settings: tuple[str, ...],
+    target: str | None,
+    no_virtual_threads: bool,
+    as_json: bool,
+) -> None:
+    """Compile MODEL (an ONNX file or a built-in network) ahead of time."""
+    if is_artifact(Path(model)):
+        raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
+    config = machine(config_name, settings)
+    with progress_bar("compile") as progress:
+        artifact = compile(
+            model, target=target or "vdla,cpu", config=config, virtual_threads=not no_virtual_threads, progress=progress
+        )
+    artifact.save(output_path)
+    if as_json:
+        print_json({**summary(artifact), "path": str(output_path)})
+    else:
+        _show(artifact, output_path)
+
+
+def _show(artifact: Artifact, path: Path) -> None:
+    console = stdout()
+    print_summary(artifact, console)
+    timing: Any = artifact.info["compile"]
+    slowest = sorted(timing["passes"], key=lambda item: -item[1])[:5]
+    parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest)
+    console.print(f"compiled in {timing['wall_s']:.2f} s ({parts})", highlight=False)
+    console.print(f"wrote {path}", highlight=False)

@@ -1,0 +1,114 @@
+"""``vdla run``: compile if need be, simulate, show where the cycles went."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from hw.config import Config
+from runtime.artifact import Artifact
+from runtime.executor import SimName
+from vdla.api import compile, simulate
+from vdla.cli.common import compile_options, config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.errors import UsageError
+from vdla.report import Report, ReportFolder, print_report
+from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inputs, save_outputs
+
+
+@click.command("run")
+@click.argument("model")
+@config_options
+@click.option(
+    "--sim",
+    type=click.Choice(["functional", "cycle"]),
+    default="cycle",
+    show_default=True,
+    help="functional: the bits only. cycle: the bits and the time of every instruction.",
+)
+@click.option(
+    "--input",
+    "input_path",
+    type=click.Path(path_type=Path),
+    metavar="X.npy|X.npz",
+    help="Inputs; a .npz holds one array for each input's name. Default: seeded random values.",
+)
+@click.option(
+    "--output", "output_path", type=click.Path(path_type=Path), metavar="Y.npz", help="Save the outputs here."
+)
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write report.json, pictures, a Chrome trace and index.html to this folder.",
+)
+@compile_options
+@json_option
+def run_command(
+    model: str,
+    config_name: str | None,
+    settings: tuple[str, ...],
+    sim: SimName,
+    input_path: Path | None,
+    output_path: Path | None,
+    report_path: Path | None,
+    target: str | None,
+    no_virtual_threads: bool,
+    as_json: bool,
+) -> None:
+    """Run MODEL on the simulated accelerator.
+
+    MODEL is an ONNX file, a built-in network (e.g. resnet18) or a compiled artifact (model.vdla).
+    """
+    with ExitStack() as stack:
+        # An unwritable place must not be found out after the long work.
+        folder = stack.enter_context(ReportFolder(report_path)) if report_path is not None else None
+        if output_path is not None:
+            check_output_path(output_path)
+        artifact, config = _obtain(model, config_name, settings, target, no_virtual_threads)
+        if input_path is not None:
+            inputs = load_inputs(input_path, artifact.inputs)
+        else:
+            inputs = random_inputs(artifact.inputs)
+        with progress_bar("simulate") as progress:
+            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress)
+        if output_path is not None:
+            save_outputs(output_path, report.outputs)
+        if folder is not None:
+            with progress_bar("report"):
+                folder.write(report)
+    if as_json:
+        print_json(report.document)
+    else:
+        _show(report, folder)
+
+
+def _obtain(
+    model: str, config_name: str | None, settings: tuple[str, ...], target: str | None, no_virtual_threads: bool
+) -> tuple[Artifact, Config]:
+    """The compiled model and the machine to run it on."""
+    if is_artifact(Path(model)):
+        if target is not None or no_virtual_threads:
+            raise UsageError(f"{model} is compiled already; --target and --no-virtual-threads go to `vdla compile`")
+        artifact = Artifact.load(model)
+        base = Config.load(config_name) if config_name is not None else artifact.config
+        return artifact, base.override(settings)
+    config = machine(config_name, settings)
+    with progress_bar("compile") as progress:
+        artifact = compile(
+            model, target=target or "vdla,cpu", config=config, virtual_threads=not no_virtual_threads, progress=progress
+        )
+    return artifact, config
+
+
+def _show(report: Report, folder: ReportFolder | None) -> None:
+    console = stdout()
+    document = report.document
+    print_report(document, console)
+    for name, output in document["outputs"].items():
+        shape = ",".join(map(str, output["shape"]))
+        console.print(f"output {name}: {output['dtype']}[{shape}], SHA-256 {output['sha256'][:16]}", highlight=False)
+    if folder is not None:
+        console.print(f"report: {folder.path / 'index.html'}", highlight=False)

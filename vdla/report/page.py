@@ -1,0 +1,47 @@
+"""The HTML page: one file with the pictures inside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+GEMM_COLOUR = "#2f7d4f"
+STALL_COLOURS = (
+    "#c8553d", "#e09f3e", "#5b7db1", "#8e6bb0", "#d4b483", "#7a8691", "#b3446c", "#4aa3a2", "#a9b665", "#d98cb3",
+)  # fmt: skip
+
+
+def page(document: Mapping[str, Any], roofline: bytes | None, timeline: bytes | None) -> str:
+    """The page as text; pictures are PNG bytes, None where there is nothing to show."""
+    causes = list(document["totals"]["stalls"])
+    colours = {"gemm": GEMM_COLOUR}
+    colours |= {cause: STALL_COLOURS[i % len(STALL_COLOURS)] for i, cause in enumerate(causes)}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        d=document,
+        causes=causes,
+        colours=colours,
+        bars=[_bar(layer) for layer in document["layers"]],
+        roofline=_embedded(roofline),
+        timeline=_embedded(timeline),
+    )
+
+
+def _bar(layer: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """(cause, cycles) of a layer, the cycles with a product first; they add up to the layer's cycles."""
+    if not layer["cycles"]:
+        return []
+    working = layer["cycles"] - sum(layer["stalls"].values())
+    return [("gemm", working), *((cause, count) for cause, count in layer["stalls"].items() if count)]
+
+
+def _embedded(picture: bytes | None) -> str | None:
+    return None if picture is None else base64.b64encode(picture).decode()
