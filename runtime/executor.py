@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from runtime.vdla_sim import VdlaSimDevice
 SimName = Literal["functional", "cycle"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (what is being run, steps done, steps in all)."""
+"""Called with (what is being done, parts done, parts in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Executor:
 
         Args:
             inputs: name -> array, or a single array when the model has one input.
-            progress: told before each step.
+            progress: told how far the programs have come; only the cycle simulator takes long enough to tell.
 
         Raises:
             InputError: when names, shapes or dtypes are not the declared ones.
@@ -79,29 +80,30 @@ class Executor:
         layers: list[LayerRecord] = []
         traces: list[InstructionTrace] = []
         busy: dict[str, int] = {}
-        cycle = 0
+        cycle = fetch_bytes = 0
         for index, step in enumerate(self.artifact.steps):
-            if progress is not None:
-                what = step.name if isinstance(step, CpuStep) else f"{len(step.layers)} layers on VDLA"
-                progress(what, index, len(self.artifact.steps))
             if isinstance(step, CpuStep):
-                assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
-                wall_s = self._cpu.execute(step, arena)
-                layers.append(
-                    LayerRecord(step.name, step.op, "cpu", wall_s=wall_s, reason=step.reason, nodes=step.nodes)
-                )
+                layers.append(self._run_cpu(step))
                 continue
-            ran = self._vdla.execute(step, arena, cycle, len(layers))
+            what = f"program {index + 1} of {len(self.artifact.steps)}"
+            told = None if progress is None else partial(progress, what)
+            ran = self._vdla.execute(step, arena, cycle, len(layers), told)
             layers.extend(ran.layers)
             cycle += ran.cycles
+            fetch_bytes += ran.fetch_bytes
             for unit, cycles in ran.busy.items():
                 busy[unit] = busy.get(unit, 0) + cycles
             if ran.trace is not None:
                 traces.append(ran.trace)
         outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
         trace = InstructionTrace.join(traces) if self.sim == "cycle" else None
-        profile = RunProfile(self.sim, tuple(layers), trace, busy, time.perf_counter() - started)
-        return RunResult(outputs, profile)
+        wall_s = time.perf_counter() - started
+        return RunResult(outputs, RunProfile(self.sim, tuple(layers), trace, busy, fetch_bytes, wall_s))
+
+    def _run_cpu(self, step: CpuStep) -> LayerRecord:
+        assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
+        wall_s = self._cpu.execute(step, self._arena)
+        return LayerRecord(step.name, step.op, "cpu", wall_s=wall_s, reason=step.reason, nodes=step.nodes)
 
     def read(self, spec: TensorSpec) -> np.ndarray:
         """A copy of any tensor of the last run, given where it lies; for looking inside a network."""

@@ -15,9 +15,10 @@ UNITS = ("load", "compute", "store")
 class LayerRecord:
     """One fused group of the model's operators.
 
-    `cycles` and `stalls` are None and empty where time was not simulated. `cycles` runs from the retirement of the
-    layer before to this layer's last retirement, so the layers' cycles add up to the total; so do the `stalls`
-    (cause -> cycles in which the multiplier array issued no product).
+    `cycles` and `stalls` are None and empty where time was not simulated. A layer's cycles are those of its compute
+    instructions, waiting for them included (docs/timing.md says to which layer each cycle belongs), so the layers'
+    cycles add up to the total; `stalls` (cause -> cycles) are those in which the multipliers issued no product.
+    Bytes are whole bus words in a cycle simulation, the bytes copied in a functional one, without instruction fetch.
     """
 
     name: str
@@ -39,8 +40,8 @@ class LayerRecord:
 class InstructionTrace:
     """Per VDLA instruction, in program order: unit (index into `UNITS`), [start, end) in cycles, layer's index.
 
-    `start` is the cycle in which the instruction began to act, `end` that of its retirement; both count from the
-    start of the run. Arrays of int64[instructions].
+    `start` is the cycle of its first address or operation, `end` the one after its last data or operation; both count
+    from the start of the run. Arrays of int64[instructions].
     """
 
     unit: np.ndarray
@@ -72,7 +73,9 @@ class RunProfile:
     trace: InstructionTrace | None
     """None where time was not simulated."""
     busy: Mapping[str, int]
-    """Cycles in which each unit was at work."""
+    """Cycles in which each unit, and the memory's read port, was at work."""
+    fetch_bytes: int
+    """Bytes of instructions VDLA read."""
     wall_s: float
     """Seconds the run took on this computer, copying of inputs and outputs included."""
 
@@ -90,8 +93,8 @@ class RunProfile:
 
     @property
     def dram_read_bytes(self) -> int:
-        """Bytes VDLA read."""
-        return sum(layer.dram_read_bytes for layer in self.layers)
+        """Bytes VDLA read, instructions included."""
+        return self.fetch_bytes + sum(layer.dram_read_bytes for layer in self.layers)
 
     @property
     def dram_write_bytes(self) -> int:

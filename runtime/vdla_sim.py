@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +11,9 @@ import numpy as np
 from hw.config import Config
 from runtime.artifact import VdlaStep
 from runtime.profile import InstructionTrace, LayerRecord
+from sim import cycle
 from sim.functional import copied_bytes, execute
-from sim.program import decode
+from sim.program import F, decode
 from sim.state import State
 
 
@@ -21,6 +22,7 @@ class VdlaRun:
     """One program's share of a profile. `cycles`, `busy` and `trace` are 0, empty and None without time."""
 
     layers: tuple[LayerRecord, ...]
+    fetch_bytes: int
     cycles: int
     busy: Mapping[str, int]
     trace: InstructionTrace | None
@@ -33,17 +35,27 @@ class VdlaSimDevice:
         self.config = config
         self.sim = sim
 
-    def execute(self, step: VdlaStep, arena: np.ndarray, start_cycle: int, first_layer: int) -> VdlaRun:
+    def execute(
+        self,
+        step: VdlaStep,
+        arena: np.ndarray,
+        start_cycle: int,
+        first_layer: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VdlaRun:
         """Runs the step's program on `arena` (uint8, the device's DRAM from address 0), changing it in place.
 
         Args:
             start_cycle: cycle at which the program starts, for the trace.
             first_layer: index in the profile of the step's first layer, for the trace.
+            progress: told (instructions retired, instructions in all) now and then.
 
         Raises:
-            ProgramError: for an illegal program, DeadlockError if it stops before its end.
+            ProgramError: for an illegal program; DeadlockError if it stops before its end.
         """
-        return self._functional(step, arena)
+        if self.sim == "functional":
+            return self._functional(step, arena)
+        return self._cycle(step, arena, start_cycle, first_layer, progress)
 
     def _functional(self, step: VdlaStep, arena: np.ndarray) -> VdlaRun:
         program = decode(arena, step.program_addr, step.n_instr, self.config)
@@ -61,4 +73,40 @@ class VdlaSimDevice:
             )
             for layer in step.layers
         )
-        return VdlaRun(layers, 0, {}, None)
+        return VdlaRun(layers, step.n_instr * self.config.instruction_bytes, 0, {}, None)
+
+    def _cycle(
+        self,
+        step: VdlaStep,
+        arena: np.ndarray,
+        start_cycle: int,
+        first_layer: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> VdlaRun:
+        result = cycle.run(arena, step.program_addr, step.n_instr, self.config, progress=progress)
+        layers: list[LayerRecord] = []
+        owner = np.zeros(step.n_instr, np.int64)
+        for index, layer in enumerate(step.layers):
+            owner[layer.begin : layer.end] = first_layer + index
+            part = result.interval(layer.begin, layer.end)
+            layers.append(
+                LayerRecord(
+                    layer.name,
+                    layer.op,
+                    "vdla",
+                    macs=layer.macs,
+                    cycles=part.cycles,
+                    stalls={cause: count for cause, count in part.causes.items() if cause != "gemm" and count},
+                    dram_read_bytes=part.dram_read_bytes,
+                    dram_write_bytes=part.dram_write_bytes,
+                    nodes=layer.nodes,
+                )
+            )
+        trace = InstructionTrace(
+            unit=result.program.column(F.UNIT),
+            start=result.issue + start_cycle,
+            end=result.last + 1 + start_cycle,
+            layer=owner,
+        )
+        fetch_bytes = result.fetch_beats * self.config.bus_bytes
+        return VdlaRun(tuple(layers), fetch_bytes, result.cycles, result.busy, trace)

@@ -79,13 +79,15 @@ def test_cycle_profile_partitions_the_time() -> None:
     assert profile.trace.end.max() <= profile.cycles
     assert (profile.trace.end > profile.trace.start).all()
     assert profile.trace.layer.tolist() == [0] * 7 + [1] * 5
-    assert set(profile.busy) == {"load", "compute", "store"}
+    assert set(profile.busy) == {"load", "compute", "store", "read_port"}
+    assert profile.fetch_bytes == 12 * 32
+    assert profile.dram_read_bytes == profile.fetch_bytes + fc.dram_read_bytes + relu.dram_read_bytes
 
 
-def test_progress_is_told_before_each_step() -> None:
+def test_progress_ends_with_all_instructions() -> None:
     seen: list[tuple[str, int, int]] = []
-    Executor(handmade.artifact()).run(handmade.example_input(), lambda *told: seen.append(told))
-    assert seen == [("2 layers on VDLA", 0, 2), ("y", 1, 2)]
+    Executor(handmade.artifact(), sim="cycle").run(handmade.example_input(), lambda *told: seen.append(told))
+    assert seen[-1] == ("program 1 of 2", 12, 12)
 
 
 @pytest.mark.parametrize(
