@@ -63,6 +63,8 @@ class F(IntEnum):
     ZERO_POINT = 36
     LOW = 37
     HIGH = 38
+    UNIT = 39
+    """hw.isa.Unit: 0 load, 1 compute, 2 store."""
     ROW = 40
     """Length of a row."""
 
@@ -97,7 +99,7 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
     """The `count` instructions at byte `address` of the DRAM image `memory` (uint8), decoded and checked.
 
     Raises ProgramError, naming the first bad instruction, its field and the legal range, for: a program outside the
-    memory or not aligned to the instruction size, an unknown opcode or operation, stray bits, a size of 0, a token
+    memory or not aligned to the larger of instruction and bus word, an unknown opcode or operation, stray bits, a size of 0, a token
     flag for a neighbour that the unit lacks, MULADD with an immediate source, a copy that leaves its buffer or the
     memory. (Indices that depend on micro-ops are checked when the instruction executes.)
     """
@@ -105,8 +107,10 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
     size = cfg.instruction_bytes
     if count < 0:
         raise ProgramError(f"{count} instructions; a program has 0 or more")
-    if address % size:
-        raise ProgramError(f"program address {address:#x} is not a multiple of the instruction's {size} bytes")
+    alignment = max(size, cfg.bus_bytes)
+    if address % alignment:
+        legal = f"try {address // alignment * alignment:#x}"
+        raise ProgramError(f"program address {address:#x} is not a multiple of {alignment} bytes; {legal}")
     if address < 0 or address + count * size > memory.size:
         end = address + count * size
         raise ProgramError(f"program at {address:#x}..{end:#x} leaves the memory of {memory.size:#x} bytes")
@@ -127,6 +131,7 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
                 if field.kind is not None and field.kind is not bool:
                     bad[rows[~np.isin(values, [int(k) for k in field.kind])]] = True
                 table[rows, F[field.name.upper()]] = values
+            table[rows, F.UNIT] = isa.BY_OPCODE[opcode].UNIT
             used = layout[-1].offset + layout[-1].width
             bad[rows[_stray(selected, used)]] = True
     if bad.any():
