@@ -12,6 +12,7 @@ from vdla.api import compile
 from vdla.cli.common import compile_options, config_options, json_option, machine, print_json, progress_bar, stdout
 from vdla.cli.inspect import print_summary, summary
 from vdla.errors import UsageError
+from vdla.report import print_line
 from vdla.resolve import is_artifact
 
 
@@ -59,5 +60,5 @@ def _show(artifact: Artifact, path: Path) -> None:
     timing: Any = artifact.info["compile"]
     slowest = sorted(timing["passes"], key=lambda item: -item[1])[:5]
     parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest)
-    console.print(f"compiled in {timing['wall_s']:.2f} s ({parts})", highlight=False)
-    console.print(f"wrote {path}", highlight=False)
+    print_line(console, f"compiled in {timing['wall_s']:.2f} s ({parts})")
+    print_line(console, f"wrote {path}")

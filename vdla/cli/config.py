@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hw.config import Board, Config, MemoryConfig, boards
 from vdla.cli.common import json_option, print_json, stdout
+from vdla.report import print_line
 
 BUFFERS = ("uop", "inp", "wgt", "acc", "out", "aux")
 
@@ -68,7 +69,7 @@ def show_command(name: str, settings: tuple[str, ...], as_json: bool) -> None:
         table.add_row(f"memory.{parameter.name}", _text(value), parameter.metadata["doc"])
     console.print(table)
     for key, value in derived(config).items():
-        console.print(f"{key}: {value:,}", highlight=False)
+        print_line(console, f"{key}: {value:,}")
 
 
 @config_group.command("check")

@@ -13,6 +13,7 @@ from rich.text import Text
 from runtime.artifact import Artifact, VdlaStep
 from runtime.manifest import step_to_json, tensor_to_json
 from vdla.cli.common import json_option, print_json, stdout
+from vdla.report import print_line
 
 
 @click.command("inspect")
@@ -76,12 +77,12 @@ def print_summary(artifact: Artifact, console: Console) -> None:
     console.print(table)
     for role, specs in (("input", artifact.inputs), ("output", artifact.outputs)):
         for spec in specs:
-            console.print(f"{role} {spec.name}: {spec.describe()}", highlight=False, markup=False)
+            print_line(console, f"{role} {spec.name}: {spec.describe()}")
     constants = sum(segment.data.size for segment in artifact.segments)
     programs = _programs(artifact)
     instructions = sum(step.n_instr for step in programs)
-    console.print(
+    print_line(
+        console,
         f"arena {artifact.arena_bytes / 1e6:.2f} MB, of which constants {constants / 1e6:.2f} MB; "
         f"{instructions:,} instructions in {len(programs)} program{'s' if len(programs) != 1 else ''}",
-        highlight=False,
     )

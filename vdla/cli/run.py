@@ -13,7 +13,7 @@ from runtime.executor import SimName
 from vdla.api import compile, simulate
 from vdla.cli.common import compile_options, config_options, json_option, machine, print_json, progress_bar, stdout
 from vdla.errors import UsageError
-from vdla.report import Report, ReportFolder, print_report
+from vdla.report import Report, ReportFolder, print_line, print_report
 from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inputs, save_outputs
 
 
@@ -109,6 +109,6 @@ def _show(report: Report, folder: ReportFolder | None) -> None:
     print_report(document, console)
     for name, output in document["outputs"].items():
         shape = ",".join(map(str, output["shape"]))
-        console.print(f"output {name}: {output['dtype']}[{shape}], SHA-256 {output['sha256'][:16]}", highlight=False)
+        print_line(console, f"output {name}: {output['dtype']}[{shape}], SHA-256 {output['sha256'][:16]}")
     if folder is not None:
-        console.print(f"report: {folder.path / 'index.html'}", highlight=False)
+        print_line(console, f"report: {folder.path / 'index.html'}")

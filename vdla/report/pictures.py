@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from runtime.profile import InstructionTrace
 from vdla.report.lanes import UNITS, lane, layer_spans, occupancy
@@ -48,6 +49,9 @@ def roofline(document: Mapping[str, Any]) -> bytes:
             axes.annotate(_plain(name), (px, py), fontsize=6, xytext=(4, 3), textcoords="offset points")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("MACs per DRAM byte (busier direction)")
     axes.set_ylabel("MACs per cycle")
     axes.set_title(_plain(f"{document['model']} on {document['config']['name']}; area: cycles"), fontsize=10)

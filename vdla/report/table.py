@@ -16,7 +16,12 @@ def print_report(document: Document, console: Console) -> None:
     """Prints the layers and, below them, the totals."""
     console.print(layer_table(document))
     for line in totals_lines(document):
-        console.print(line, highlight=False)
+        print_line(console, line)
+
+
+def print_line(console: Console, text: str) -> None:
+    """A line as it is: not wrapped, no colours guessed, brackets not taken for markup."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def layer_table(document: Document) -> Table:
@@ -68,7 +73,7 @@ def totals_lines(document: Document) -> list[str]:
     cycles = totals["cycles"]
     if cycles is not None:
         lines.append(
-            f"{cycles:,} cycles, {totals['time_ms']:.2f} ms at {config['vdla']['clock_mhz']:g} MHz; "
+            f"{cycles:,} cycles, {totals['time_ms']:.4g} ms at {config['vdla']['clock_mhz']:g} MHz; "
             f"{totals['mac_floor_cycles']:,} cycles if every multiplier worked in every cycle: "
             f"utilization {_percent(totals['utilization'])}"
         )
@@ -79,9 +84,7 @@ def totals_lines(document: Document) -> list[str]:
             parts += [f"{cause} {_percent(count / cycles)}" for cause, count in ordered if count]
             lines.append(f"where the cycles went: {', '.join(parts)}")
     if totals["dram_read_bytes"] or totals["dram_write_bytes"]:
-        lines.append(
-            f"DRAM: {totals['dram_read_bytes'] / 1e6:.2f} MB read, {totals['dram_write_bytes'] / 1e6:.2f} MB written"
-        )
+        lines.append(f"DRAM: {_bytes(totals['dram_read_bytes'])} read, {_bytes(totals['dram_write_bytes'])} written")
     on_vdla = sum(layer["target"] == "vdla" for layer in document["layers"])
     on_cpu = len(document["layers"]) - on_vdla
     lines.append(f"{on_vdla} layers on VDLA, {on_cpu} on the CPU; {totals['macs']:,} MACs on VDLA")
@@ -97,7 +100,7 @@ def compare_tables(first: Document, second: Document, names: tuple[str, str], co
     Layers are matched by name; one that only one of the reports has stands alone.
     """
     changed = _changed_parameters(first["config"], second["config"])
-    console.print("parameters: " + (", ".join(changed) if changed else "the same"), highlight=False)
+    print_line(console, "parameters: " + (", ".join(changed) if changed else "the same"))
     table = Table(title=f"{names[0]} | {names[1]}", title_justify="left")
     table.add_column("layer", overflow="fold")
     for _ in names:
@@ -116,7 +119,7 @@ def compare_tables(first: Document, second: Document, names: tuple[str, str], co
     same = {n: o["sha256"] for n, o in first["outputs"].items()} == {
         n: o["sha256"] for n, o in second["outputs"].items()
     }
-    console.print(f"outputs: {'the same bits' if same else 'different'}", highlight=False)
+    print_line(console, f"outputs: {'the same bits' if same else 'different'}")
 
 
 def _changed_parameters(first: Document, second: Document) -> list[str]:
@@ -144,3 +147,7 @@ def _percent(fraction: float | None) -> str:
 
 def _count(value: int) -> str:
     return f"{value / 1e6:.1f} M" if value >= 100_000 else (f"{value:,}" if value else "")
+
+
+def _bytes(value: int) -> str:
+    return f"{value / 1e6:.2f} MB" if value >= 100_000 else f"{value:,} bytes"
