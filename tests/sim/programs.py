@@ -27,6 +27,7 @@ class Case:
     cfg: Config
     memory: np.ndarray
     program: list[Instruction]
+    uops: list[Uop]
 
     @property
     def address(self) -> int:
@@ -45,7 +46,7 @@ def place(program: list[Instruction], cfg: Config, seed: int = 0, uops: list[Uop
         memory[: data.size] = data
     data = isa.encode_program(program, cfg)
     memory[PROGRAM : PROGRAM + data.size] = data
-    return Case(cfg, memory, program)
+    return Case(cfg, memory, program, uops or [])
 
 
 def random_config(rng: np.random.Generator) -> Config:
@@ -173,7 +174,7 @@ class _Maker:
 
         loops = dict(uop_begin=begin, uop_count=count, iter_out=n, iter_in=m)
         most_dst, most_src = max(u.dst for u in chosen), max(u.src for u in chosen)
-        to_out = rng.random() < 0.4
+        to_out = rng.random() < 0.4 and most_dst < cfg.out_depth
         depth = min(cfg.acc_depth, cfg.out_depth) if to_out else cfg.acc_depth
         dst_base, dst_out, dst_in = walk(depth, most_dst)
         loops |= dict(dst_base=dst_base, dst_out=dst_out, dst_in=dst_in)
@@ -186,14 +187,14 @@ class _Maker:
         if kind == 3:
             base = self.below(cfg.aux_depth - cfg.param_vectors + 1 - most_src)
             low = int(rng.integers(-512, 512))
-            return Requant(**loops, to_out=to_out, src_base=base, out_base=dst_base, low=low,
+            return Requant(**loops, to_out=to_out, src_base=base, out_base=dst_base * to_out, low=low,
                            high=int(rng.integers(low, 512)), zero_point=int(rng.integers(-512, 512)))  # fmt: skip
         op = AluOp(self.below(6))
         source = AluSource(int(op == AluOp.MULADD) + self.below(3 - int(op == AluOp.MULADD)))
         base, outer, inner = walk(cfg.aux_depth if source == AluSource.AUX else cfg.acc_depth, most_src)
         imm = int(rng.integers(-(1 << 17), 1 << 17)) if source == AluSource.IMM or op == AluOp.MULADD else 0
         return Alu(**loops, op=op, source=source, to_out=to_out, imm=imm, shift=self.below(32), src_base=base,
-                   src_out=outer, src_in=inner, out_base=dst_base)  # fmt: skip
+                   src_out=outer, src_in=inner, out_base=dst_base * to_out)  # fmt: skip
 
 
 _CHANNELS = (
