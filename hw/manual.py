@@ -103,7 +103,7 @@ def _assembler() -> str:
     return (
         "## Assembler\n\n"
         "One line an instruction: the mnemonic, its codes as bare words, then `word=value`. One-bit fields are bare\n"
-        "words. What has its default (counts 1, REQUANT's bounds -128 and 127, all else 0) may be left out. `pop=` and\n"
+        "words. What has its default (counts 1, REQUANT's bounds -128, 127, all else 0) may be left out. `pop=` and\n"
         "`push=` name neighbours, joined by `+`. `#` starts a comment. Words that join several fields:\n\n"
         f"| word | fields |\n|---|---|\n{groups}\n\n```\n{asm.disassemble(example)}```\n"
     )
