@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hw.isa import encode_program
+from runtime.artifact import Segment
 from tests import handmade
 from vdla.cli import run_cli
 
@@ -57,6 +60,27 @@ def test_damaged_artifact(refused: Refused, model: str) -> None:
     data[-40:] = b"\0" * 40
     Path(model).write_bytes(data)
     assert "is not an artifact" in refused("inspect", model)
+
+
+def test_token_unbalanced_program_says_who_waits_for_whom(refused: Refused, tmp_path: Path) -> None:
+    good = handmade.artifact()
+    code = handmade.program(good.config)
+    # The matrix product now waits for a second token from load, which nobody sends.
+    code[5] = replace(code[5], pop_prev=True)
+    segments = (*good.segments[:-1], Segment("program", handmade.PROGRAM, encode_program(code, good.config)))
+    replace(good, segments=segments).save(tmp_path / "stuck.vdla")
+    message = refused("run", str(tmp_path / "stuck.vdla"))
+    assert "compute" in message and "load" in message and "wait" in message, message
+
+
+def test_illegal_program_names_instruction_and_field(refused: Refused, tmp_path: Path) -> None:
+    good = handmade.artifact()
+    code = handmade.program(good.config)
+    code[2] = replace(code[2], seg=good.config.wgt_buffer + 1)
+    segments = (*good.segments[:-1], Segment("program", handmade.PROGRAM, encode_program(code, good.config)))
+    replace(good, segments=segments).save(tmp_path / "illegal.vdla")
+    for sim in ("functional", "cycle"):
+        assert "instruction 2" in refused("run", str(tmp_path / "illegal.vdla"), "--sim", sim)
 
 
 def test_input_of_the_wrong_shape(refused: Refused, model: str, tmp_path: Path) -> None:
