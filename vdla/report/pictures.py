@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from runtime.profile import InstructionTrace
 from vdla.report.lanes import UNITS, lane, layer_spans, occupancy
@@ -34,7 +33,7 @@ def roofline(document: Mapping[str, Any]) -> bytes:
             intensity.append(layer["macs"] / moved)
             speed.append(layer["macs"] / layer["cycles"])
             cycles.append(layer["cycles"])
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
     knee = peak / bandwidth
     low, high = min([knee, *intensity]) / 2, max([knee, *intensity]) * 2
@@ -42,20 +41,20 @@ def roofline(document: Mapping[str, Any]) -> bytes:
     axes.plot(x, np.minimum(peak, bandwidth * x), color="black", linewidth=1.2)
     axes.annotate(f"{peak} multipliers", (high, peak), ha="right", va="bottom", fontsize=8)
     axes.annotate(f"{bandwidth:g} bytes a cycle", (low, bandwidth * low), ha="left", va="top", fontsize=8)
-    if names:
-        sizes = 20 + 280 * np.array(cycles) / max(cycles)
-        axes.scatter(intensity, speed, s=sizes, alpha=0.6, edgecolors="black", linewidths=0.5)
-        for name, px, py in zip(names, intensity, speed, strict=True):
-            axes.annotate(_plain(name), (px, py), fontsize=6, xytext=(4, 3), textcoords="offset points")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    for number, (name, px, py, count) in enumerate(zip(names, intensity, speed, cycles, strict=True), 1):
+        size = 60 + 240 * count / max(cycles)
+        axes.scatter(px, py, s=size, alpha=0.5, edgecolors="black", linewidths=0.5, label=f"{number} {_short(name)}")
+        axes.annotate(str(number), (px, py), fontsize=6, ha="center", va="center")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("MACs per DRAM byte (busier direction)")
     axes.set_ylabel("MACs per cycle")
     axes.set_title(_plain(f"{document['model']} on {document['config']['name']}; area: cycles"), fontsize=10)
     axes.grid(True, which="major", alpha=0.3)
+    if names:
+        figure.legend(loc="outside right upper", fontsize=7, frameon=False, ncols=1 + len(names) // 31, markerscale=0.4)
     return _png(figure)
 
 
@@ -87,7 +86,7 @@ def timeline(document: Mapping[str, Any], trace: InstructionTrace) -> bytes:
         left, width = span[0] / 1e3, (span[1] - span[0]) / 1e3
         axes.broken_barh([(left, width)], (-1.1, 0.4), facecolors=[tuple(palette[index])], alpha=0.9)
         if width > 0.02 * total / 1e3:
-            label = _plain(layers[index]["name"])
+            label = _short(layers[index]["name"])
             axes.text(left + width / 2, -1.2, label, fontsize=6, rotation=40, ha="left", va="bottom")
     axes.set_ylim(len(UNITS) - 0.5, -1.15)
     axes.set_yticks([-0.9, *range(len(UNITS))], ["layers", *UNITS])
@@ -95,6 +94,11 @@ def timeline(document: Mapping[str, Any], trace: InstructionTrace) -> bytes:
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(False)
     return _png(figure)
+
+
+def _short(name: str, limit: int = 28) -> str:
+    """A layer's name for a picture; the end tells more than the beginning."""
+    return _plain(name if len(name) <= limit else "..." + name[3 - limit :])
 
 
 def _plain(text: str) -> str:

@@ -73,7 +73,7 @@ def totals_lines(document: Document) -> list[str]:
     cycles = totals["cycles"]
     if cycles is not None:
         lines.append(
-            f"{cycles:,} cycles, {totals['time_ms']:.4g} ms at {config['vdla']['clock_mhz']:g} MHz; "
+            f"{cycles:,} cycles, {_milliseconds(totals['time_ms'])} at {config['vdla']['clock_mhz']:g} MHz; "
             f"{totals['mac_floor_cycles']:,} cycles if every multiplier worked in every cycle: "
             f"utilization {_percent(totals['utilization'])}"
         )
@@ -151,3 +151,7 @@ def _count(value: int) -> str:
 
 def _bytes(value: int) -> str:
     return f"{value / 1e6:.2f} MB" if value >= 100_000 else f"{value:,} bytes"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f} ms" if value >= 1 else f"{value:.4f} ms"
