@@ -17,6 +17,9 @@ from compiler.ops.registry import REQUIRED, Attrs, OpDef, Pattern, TensorType, e
 
 MULT_BITS = 18
 MAX_SHIFT = 47
+# The greatest k of qadd: |a - za|, |b - zb| <= 255 and |m2| <= 2^k, so that t stays within int32.
+MAX_QADD_SHIFT = 21
+_TOP = MULT_BITS - 1
 _MASK = (1 << MULT_BITS) - 1
 
 
@@ -24,18 +27,34 @@ def quantize_multiplier(real_scale: float) -> tuple[int, int]:
     """Return (mult, shift) with real_scale ~= mult * 2^-shift, mult in [2^16, 2^17), shift in 0..47.
 
     The relative error is at most 2^-17. QuantizationError for a scale that is not positive and finite, or lies
-    outside [2^-31, 2^17).
+    outside [2^-31, 2^17). (The powers follow from MULT_BITS.)
     """
     if not (math.isfinite(real_scale) and real_scale > 0):
         raise QuantizationError(f"a requantisation scale must be positive and finite, got {real_scale}")
     fraction, exponent = math.frexp(real_scale)
-    mult = round(fraction * (1 << 17))
-    if mult == 1 << 17:
-        mult, exponent = 1 << 16, exponent + 1
-    shift = 17 - exponent
+    mult = round(fraction * (1 << _TOP))
+    if mult == 1 << _TOP:
+        mult, exponent = mult >> 1, exponent + 1
+    shift = _TOP - exponent
     if not 0 <= shift <= MAX_SHIFT:
-        raise QuantizationError(f"requantisation scale {real_scale:g} is outside [2^-31, 2^17)")
+        raise QuantizationError(
+            f"requantisation scale {real_scale:g} is outside [2^{_TOP - 1 - MAX_SHIFT}, 2^{_TOP})"
+        )
     return mult, shift
+
+
+def add_multipliers(scale_a: float, scale_b: float, scale_out: float) -> dict[str, int]:
+    """The attributes k, m2, mult, shift of qadd for real scales, scale_a >= scale_b.
+
+    k is the largest with m2 = scale_b / scale_a * 2^k in MULT_BITS signed bits and t in int32. QuantizationError
+    when the scales are too far apart.
+    """
+    ratio, factor = scale_b / scale_a, scale_a / scale_out
+    k = MAX_QADD_SHIFT
+    while k > 0 and (round(ratio * (1 << k)) >= 1 << _TOP or factor / (1 << k) < 2.0 ** (_TOP - MAX_SHIFT)):
+        k -= 1
+    mult, shift = quantize_multiplier(factor / (1 << k))
+    return {"k": k, "m2": round(ratio * (1 << k)), "mult": mult, "shift": shift}
 
 
 def pack_params(bias: np.ndarray, mult: np.ndarray, shift: np.ndarray) -> np.ndarray:

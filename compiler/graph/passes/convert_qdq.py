@@ -13,10 +13,9 @@ import numpy as np
 
 from compiler.errors import QuantizationError
 from compiler.graph.ir import Graph, Node, QuantInfo, Rewriter, Value, rewrite
-from compiler.ops.quantization import pack_params, quantize_multiplier
+from compiler.ops.quantization import add_multipliers, pack_params, quantize_multiplier
 
 _MOVES = {"max_pool2d", "reshape", "transpose", "identity", "concat"}
-_QADD_SHIFT = 16
 _INT32_MAX = (1 << 31) - 1
 
 
@@ -127,6 +126,8 @@ class _Match:
             return self._add(producer)
         if producer.op == "concat":
             return self._concat(producer)
+        if producer.op in _MOVES:
+            raise _NoMatch("its input is not quantised")
         raise _NoMatch(f"'{producer.op}' has no integer form")
 
     def _absorb(self, activation: Node) -> None:
@@ -210,18 +211,8 @@ class _Match:
             raise _NoMatch(f"its operands {a.shape} and {b.shape} are broadcast")
         if b_info.scale > a_info.scale:
             a, a_info, b, b_info = b, b_info, a, a_info
-        # m2 <= 2^k since a has the larger scale, so k = 16 always fits and is the most precise.
-        k = _QADD_SHIFT
-        mult, shift = quantize_multiplier(a_info.scale / self.out.scale / (1 << k))
-        attrs = {
-            **self._clip_attrs(),
-            "za": a_info.zero_point,
-            "zb": b_info.zero_point,
-            "k": k,
-            "m2": round(b_info.scale / a_info.scale * (1 << k)),
-            "mult": mult,
-            "shift": shift,
-        }
+        multipliers = add_multipliers(a_info.scale, b_info.scale, self.out.scale)
+        attrs = {**self._clip_attrs(), "za": a_info.zero_point, "zb": b_info.zero_point, **multipliers}
         return self._result("qadd", [a, b], attrs, node.name)
 
     def _concat(self, node: Node) -> Value:

@@ -1,0 +1,147 @@
+"""Models that cannot be imported: one typed error each, in one line that says what, where and what would be right."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compiler.errors import ModelError, UnsupportedModelError
+from compiler.frontend.onnx_import import from_onnx
+from tests.graph.helpers import single
+from vdla.models import mlp, resnet_tiny
+
+
+def error_of(source, **options) -> str:
+    with pytest.raises(ModelError) as caught:
+        from_onnx(source, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_missing_file(tmp_path) -> None:
+    assert "No such file" in error_of(tmp_path / "absent.onnx")
+
+
+@pytest.mark.parametrize("content", [b"this is not a model at all", b"\x00\xff\x12", b"{}", b""])
+def test_not_an_onnx_file(tmp_path, content: bytes) -> None:
+    path = tmp_path / "wrong.onnx"
+    path.write_bytes(content)
+    assert "is not an ONNX model" in error_of(path)
+    assert "is not an ONNX model" in error_of(content)
+
+
+def test_truncated_file(tmp_path) -> None:
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(mlp().SerializeToString()[:5000])
+    assert "is not an ONNX model" in error_of(path)
+
+
+def test_dynamic_shape_names_the_dimension_and_the_remedy() -> None:
+    message = error_of(single("Relu", [("N", 3, "height", 8)]))
+    assert "'N' at axis 0" in message and "'height' at axis 2" in message
+    assert "shapes={'x0': (..., 3, ..., 8)}" in message
+
+
+def test_batch_alone_does_not_fix_another_axis() -> None:
+    message = error_of(single("Relu", [("N", 3, "height", 8)]), batch=1)
+    assert "'height' at axis 2" in message and "'N'" not in message
+
+
+def test_given_shape_must_fit() -> None:
+    assert "fixed extent 3 at axis 1" in error_of(resnet_tiny(), shapes={"x": (1, 4, 32, 32)})
+    assert "has 4 dimensions" in error_of(resnet_tiny(), shapes={"x": (1, 3)})
+    assert "no input 'image'" in error_of(resnet_tiny(), shapes={"image": (1, 3, 32, 32)})
+    assert "positive extents" in error_of(mlp(batch="N"), batch=0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_non_finite_weight_is_named(bad: float) -> None:
+    weight = np.zeros((4, 3, 1, 1), dtype=np.float32)
+    weight[1, 2] = bad
+    assert "weight 'w0' holds 1 non-finite values" in error_of(single("Conv", [(1, 3, 4, 4)], [weight]))
+
+
+def test_dangling_input_is_named() -> None:
+    model = resnet_tiny()
+    model.graph.node[3].input[0] = "nowhere"
+    message = error_of(model)
+    assert "'nowhere'" in message and f"'{model.graph.node[3].name}'" in message and "no node" in message
+
+
+def test_unsorted_nodes() -> None:
+    model = resnet_tiny()
+    first, second = model.graph.node[0], model.graph.node[1]
+    copy = onnx.NodeProto()
+    copy.CopyFrom(first)
+    first.CopyFrom(second)
+    second.CopyFrom(copy)
+    assert "only produced later" in error_of(model)
+
+
+def test_output_without_a_producer() -> None:
+    model = mlp()
+    model.graph.output[0].name = "elsewhere"
+    assert "graph output 'elsewhere' is produced by no node" in error_of(model)
+
+
+def test_tensor_produced_twice() -> None:
+    model = mlp()
+    model.graph.node[1].output[0] = model.graph.node[0].output[0]
+    assert "produced twice" in error_of(model)
+
+
+def test_old_opset() -> None:
+    assert "opset" in error_of(single("Relu", [(1, 2)], opset=6))
+
+
+def test_double_precision_weights() -> None:
+    assert "float64" in error_of(single("Add", [(2,)], [np.zeros(2)]))
+
+
+def test_all_unsupported_operators_are_listed_with_reasons() -> None:
+    nodes = [
+        helper.make_node("LSTM", ["x"], ["a"], name="first", hidden_size=4),
+        helper.make_node("Relu", ["a"], ["b"], name="fine"),
+        helper.make_node("Einsum", ["b"], ["c"], name="second", equation="ij->ji"),
+        helper.make_node("Pad", ["x", "pads"], ["d"], name="third", mode="reflect"),
+        helper.make_node("MyOp", ["d"], ["y"], name="fourth", domain="com.acme"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mixed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 2])],
+        [numpy_helper.from_array(np.array([0, 1, 0, 1]), "pads")],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.acme", 1)]
+    with pytest.raises(UnsupportedModelError) as caught:
+        from_onnx(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    assert [(item.op, item.node) for item in caught.value.items] == [
+        ("LSTM", "first"),
+        ("Einsum", "second"),
+        ("Pad", "third"),
+        ("MyOp", "fourth"),
+    ]
+    message = str(caught.value)
+    assert "4 unsupported operators" in message and "reflect" in message and "com.acme" in message
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (single("Conv", [(1, 2, 5)], [np.zeros((3, 2, 3), np.float32)]), "two-dimensional"),
+        (single("Reshape", [(2, 3)], [np.array([4, 2])]), "elements"),
+        (single("Concat", [(2, 3), (2, 4)], axis=0), "differ outside axis"),
+        (single("MaxPool", [(1, 1, 8, 8)], kernel_shape=[2, 2], dilations=[2, 2]), "dilated"),
+        (single("AveragePool", [(1, 1, 6, 6)], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1), "ceil_mode"),
+        (single("Conv", [(1, 2, 2, 2)], [np.zeros((3, 2, 3, 3), np.float32)]), "exceeds the padded extent"),
+        (single("Clip", [(2,)], [np.float32(2), np.float32(1)]), "min 2 exceeds max 1"),
+    ],
+)
+def test_operators_that_do_not_fit_say_why(model: onnx.ModelProto, reason: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason) as caught:
+        from_onnx(model)
+    assert len(caught.value.items) == 1
