@@ -1,0 +1,336 @@
+"""Bound inference: how much of every stage is needed where it is computed, and what its loops run over.
+
+Consumers are looked at before producers.  The region of a producer is what its consumers read while one iteration of the
+loop it is computed at runs: loops inside are relaxed over their whole range, loops outside are fixed.  Regions have a
+symbolic start and a constant extent, so tiles have the same shape in every iteration; what sticks out of the tensor is
+guarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from compiler.ir.nodes import Buffer, Expr, IntImm, Load, Var, minimum, rewrite_expr, walk_expr
+from compiler.lower.affine import ZERO, Affine, Indexer
+from compiler.te.errors import ScheduleError
+from compiler.te.relations import Fuse, Relation, Split, pass_down
+from compiler.te.schedule import Schedule
+from compiler.te.stage import Stage
+from compiler.te.tensor import ComputeOp, IterVar, Tensor
+
+
+@dataclass
+class StageBounds:
+    """What lowering knows about one stage.
+
+    Attributes:
+        stage: the stage.
+        op: its operation, with inlined producers substituted.
+        start: first index of the region, one a dimension, over the loops outside.
+        extents: extent of every axis and derived loop here.
+        outer: loop variables of the loops the stage is computed in, outermost first.
+        values: value of every axis and derived loop, over ``outer`` and the stage's own loops.
+        buffer: where the region is stored.
+    """
+
+    stage: Stage
+    op: ComputeOp
+    start: list[Affine]
+    extents: dict[IterVar, int]
+    outer: tuple[IterVar, ...]
+    values: dict[Var, Affine]
+    buffer: Buffer
+    children: dict[IterVar, list[StageBounds]] = field(default_factory=dict)
+
+
+@dataclass
+class Bounds:
+    """The result for a whole schedule: stages in topological order, and the index arithmetic that knows their loops."""
+
+    indexer: Indexer
+    stages: list[StageBounds]
+    by_tensor: dict[Tensor, StageBounds]
+    roots: list[StageBounds]
+    buffers: dict[Tensor, Buffer]
+    starts: dict[Tensor, list[Affine]]
+
+
+def inlined_ops(schedule: Schedule) -> dict[Stage, ComputeOp]:
+    """The operations of all computed, not inlined stages with inlined stages put into them."""
+    ops: dict[Stage, ComputeOp] = {}
+    inline: dict[Tensor, ComputeOp] = {}
+
+    def expand(node: Expr) -> Expr | None:
+        if isinstance(node, Load):
+            op = inline.get(node.buffer)  # type: ignore[arg-type]
+            if op is not None:
+                env = dict(zip(op.axis, node.indices, strict=True))
+                return rewrite_expr(op.body, lambda n: env.get(n) if isinstance(n, IterVar) else None)
+        return None
+
+    for stage in schedule.stages:
+        op = stage.op
+        if not isinstance(op, ComputeOp):
+            continue
+        if any(t in inline for t in op.inputs):
+            op = ComputeOp(op.name, op.axis, rewrite_expr(op.body, expand), op.tag, output=op.output)
+        if stage.inlined:
+            inline[stage.tensor] = op
+        else:
+            ops[stage] = op
+    return ops
+
+
+def leaf_values(
+    indexer: Indexer, relations: Iterable[Relation], extents: Mapping[IterVar, int], leaves: Mapping[IterVar, Affine]
+) -> dict[Var, Affine]:
+    """The value of every axis, from 0, over the loops ``leaves``."""
+    values: dict[Var, Affine] = dict(leaves)
+    for r in reversed(list(relations)):
+        if isinstance(r, Split):
+            values[r.parent] = values[r.outer].scaled(extents[r.inner]) + values[r.inner]
+        else:
+            n = extents[r.inner]
+            fused = values[r.fused]
+            values[r.outer] = indexer.floordiv(fused, n) if extents[r.outer] > 1 else ZERO
+            values[r.inner] = indexer.floormod(fused, n) if extents[r.outer] > 1 else fused
+    return values
+
+
+def infer_bounds(schedule: Schedule, buffers: Mapping[Tensor, Buffer]) -> Bounds:
+    """Regions, loop extents and buffers of every stage of ``schedule``.
+
+    ``buffers``: the function's parameters (placeholders and outputs).
+    """
+    ops = inlined_ops(schedule)
+    indexer = Indexer()
+    readers: dict[Tensor, list[Stage]] = {}
+    for stage, op in ops.items():
+        for t in op.inputs:
+            readers.setdefault(t, []).append(stage)
+    found: dict[Stage, StageBounds] = {}
+    result = Bounds(indexer, [], {}, [], dict(buffers), {})
+    for t in buffers:
+        result.starts[t] = [ZERO] * len(t.shape)
+    for stage in reversed(list(ops)):
+        if not stage.is_output and not readers.get(stage.tensor):
+            continue  # everything that read it was inlined away or reads a cache
+        found[stage] = info = _infer_stage(schedule, stage, ops[stage], readers, found, indexer, result)
+        result.by_tensor[stage.tensor] = info
+        result.stages.append(info)
+    result.stages.reverse()
+    for info in result.stages:
+        if info.stage.attach is None:
+            result.roots.append(info)
+        else:
+            parent, axis = info.stage.attach
+            found[parent].children.setdefault(axis, []).append(info)
+    return result
+
+
+def _infer_stage(
+    schedule: Schedule,
+    stage: Stage,
+    op: ComputeOp,
+    readers: Mapping[Tensor, list[Stage]],
+    found: Mapping[Stage, StageBounds],
+    indexer: Indexer,
+    result: Bounds,
+) -> StageBounds:
+    outer: tuple[IterVar, ...] = ()
+    if stage.attach is not None:
+        parent, axis = stage.attach
+        _check_attached(stage, parent, axis, readers[stage.tensor], found)
+        leaves = parent.leaf_iter_vars
+        outer = found[parent].outer + tuple(leaves[: leaves.index(axis) + 1])
+    shape = stage.tensor.shape
+    if stage.is_output:
+        region = [(ZERO, n) for n in shape]
+    else:
+        region = _region(stage, readers[stage.tensor], found, indexer, set(outer))
+    extents: dict[IterVar, int] = {a: n for a, (_, n) in zip(op.axis, region, strict=True)}
+    extents.update((a, a.extent) for a in op.reduce_axis)
+    pass_down(stage.relations, extents)
+    for leaf in stage.leaf_iter_vars:
+        indexer.declare(leaf, extents[leaf])
+    local = {leaf: indexer.var(leaf) for leaf in stage.leaf_iter_vars}
+    values = leaf_values(indexer, stage.relations, extents, local)
+    start = [low for low, _ in region]
+    for a, low in zip(op.axis, start, strict=True):
+        values[a] = values[a] + low
+    buffer = result.buffers.get(stage.tensor)
+    if buffer is None:
+        sizes = [extents[a] for a in op.axis]
+        strides = _aligned_strides(stage, op, sizes) if stage.alignments else None
+        buffer = Buffer(stage.name, sizes, stage.tensor.dtype, stage.scope, strides)
+        result.buffers[stage.tensor] = buffer
+        result.starts[stage.tensor] = start
+    return StageBounds(stage, op, start, extents, outer, values, buffer)
+
+
+def _aligned_strides(stage: Stage, op: ComputeOp, sizes: list[int]) -> list[int]:
+    strides = [0] * len(sizes)
+    step = 1
+    for d in reversed(range(len(sizes))):
+        rule = stage.alignments.get(op.axis[d])
+        if rule is not None:
+            factor, offset = rule
+            step += (factor + offset - step % factor) % factor
+        strides[d] = step
+        step *= sizes[d]
+    return strides
+
+
+def _check_attached(
+    stage: Stage, parent: Stage, axis: IterVar, consumers: list[Stage], found: Mapping[Stage, StageBounds]
+) -> None:
+    """Every consumer must run inside the loop the stage is computed at."""
+
+    def fail(message: str) -> ScheduleError:
+        return ScheduleError("compute_at", stage.name, message, stage.attach_location)
+
+    if parent not in found:
+        raise fail(f"stage '{parent.name}' is inlined or unused: it has no loops")
+    if axis not in parent.leaf_iter_vars:
+        raise fail(f"axis '{axis.name}' is no longer a loop of '{parent.name}'")
+    for consumer in consumers:
+        at: Stage | None = consumer
+        position = None
+        while at is not None and at is not parent:
+            at, position = at.attach if at.attach is not None else (None, None)
+        if at is None:
+            raise fail(f"its consumer '{consumer.name}' is not computed inside '{parent.name}'")
+        leaves = parent.leaf_iter_vars
+        if position is not None and leaves.index(position) < leaves.index(axis):
+            raise fail(
+                f"its consumer '{consumer.name}' is computed at '{position.name}', outside loop '{axis.name}' "
+                f"of '{parent.name}'"
+            )
+
+
+def _region(
+    stage: Stage,
+    consumers: list[Stage],
+    found: Mapping[Stage, StageBounds],
+    indexer: Indexer,
+    fixed: set[Var],
+) -> list[tuple[Affine, int]]:
+    """Start and extent of what ``consumers`` read, a dimension; the whole dimension where it cannot be told."""
+    shape = stage.tensor.shape
+    spans: list[tuple[Affine, int] | None] = [None] * len(shape)
+    whole = [False] * len(shape)
+    for consumer in consumers:
+        info = found[consumer]
+        for node in walk_expr(info.op.body):
+            if not isinstance(node, Load) or node.buffer is not stage.tensor:
+                continue
+            for d, index in enumerate(node.indices):
+                if whole[d]:
+                    continue
+                here = indexer.span(indexer.affine(index, info.values), fixed)
+                before = spans[d]
+                merged = here if before is None else (None if here is None else _union(indexer, before, here))
+                if merged is None or merged[1] + 1 >= shape[d]:
+                    whole[d] = True
+                else:
+                    spans[d] = merged
+    out: list[tuple[Affine, int]] = []
+    for d, n in enumerate(shape):
+        span = spans[d]
+        out.append((ZERO, n) if whole[d] or span is None else (span[0], span[1] + 1))
+    return out
+
+
+def _union(indexer: Indexer, a: tuple[Affine, int], b: tuple[Affine, int]) -> tuple[Affine, int] | None:
+    """The hull of two spans; None if its width has no constant bound."""
+    low, high = indexer.range(b[0] - a[0])
+    if low >= 0:
+        return None if high == float("inf") else (a[0], max(a[1], int(high) + b[1]))
+    if high <= 0:
+        return None if low == float("-inf") else (b[0], max(b[1], a[1] - int(low)))
+    if low == float("-inf") or high == float("inf"):
+        return None
+    lowest = indexer.affine(minimum(indexer.expr(a[0]), indexer.expr(b[0])), {})
+    return lowest, max(a[1] + max(0, int(high)), b[1] + max(0, -int(low)))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Values of an axis inside a sub-nest: every one of ``start ... start + extent - 1`` exactly once."""
+
+    start: Affine
+    extent: int
+
+
+def sub_nest_intervals(
+    indexer: Indexer, info: StageBounds, inner: set[IterVar], name: str
+) -> dict[IterVar, Interval] | IterVar:
+    """What every axis runs over in the loops ``inner`` (the others fixed), or the axis that is not covered densely."""
+    extents = info.extents
+    known: dict[IterVar, Interval] = {}
+    for leaf in info.stage.leaf_iter_vars:
+        known[leaf] = Interval(ZERO, extents[leaf]) if leaf in inner else Interval(indexer.var(leaf), 1)
+    for r in reversed(info.stage.relations):
+        if isinstance(r, Split):
+            o, i = known[r.outer], known[r.inner]
+            n = extents[r.inner]
+            if o.extent == 1:
+                both = Interval(o.start.scaled(n) + i.start, i.extent)
+            elif i.extent == n:
+                both = Interval(o.start.scaled(n), o.extent * n)
+            else:
+                return r.parent
+            if both.extent > extents[r.parent]:
+                return r.parent
+            known[r.parent] = both
+        else:
+            parts = _unfuse(indexer, r, known[r.fused], extents)
+            if parts is None:
+                return r.fused
+            known[r.outer], known[r.inner] = parts
+    return known
+
+
+def _unfuse(
+    indexer: Indexer, r: Fuse, fused: Interval, extents: Mapping[IterVar, int]
+) -> tuple[Interval, Interval] | None:
+    n = extents[r.inner]
+    start, extent = fused.start, fused.extent
+    if extent == extents[r.fused]:
+        return Interval(ZERO, extents[r.outer]), Interval(ZERO, n)
+    if extent == 1:
+        return Interval(indexer.floordiv(start, n), 1), Interval(indexer.floormod(start, n), 1)
+    if extent % n == 0 and indexer.floormod(start, n).same(ZERO):
+        return Interval(indexer.floordiv(start, n), extent // n), Interval(ZERO, n)
+    if n % extent == 0 and indexer.floormod(start, extent).same(ZERO):
+        return Interval(indexer.floordiv(start, n), 1), Interval(indexer.floormod(start, n), extent)
+    return None
+
+
+def guards(indexer: Indexer, info: StageBounds, values: Mapping[Var, Affine], reduce: bool) -> list[Expr]:
+    """Conditions under which an iteration computes an element, without those the loops' extents prove.
+
+    Two things need one: a split that does not divide its loop, and a region that sticks out of its tensor.
+    ``reduce``: include the conditions on reduce loops.
+    """
+    out: dict[Expr, None] = {}
+
+    def need(cond: Expr) -> None:
+        if not (isinstance(cond, IntImm) and cond.value):
+            out.setdefault(cond)
+
+    shape = info.stage.tensor.shape
+    starts = dict(zip(info.op.axis, info.start, strict=True))
+    for r in info.stage.relations:
+        if not isinstance(r, Split) or (r.parent.kind == "reduce" and not reduce):
+            continue
+        if info.extents[r.outer] * info.extents[r.inner] > info.extents[r.parent]:
+            local = values[r.parent]
+            if r.parent in starts:
+                local = local - starts[r.parent]
+            need(indexer.compare("lt", local, Affine({}, info.extents[r.parent])))
+    for d, a in enumerate(info.op.axis):
+        need(indexer.compare("ge", values[a], ZERO))
+        need(indexer.compare("lt", values[a], Affine({}, shape[d])))
+    return list(out)

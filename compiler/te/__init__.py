@@ -1,0 +1,29 @@
+"""Tensor expressions and schedules (paper, section 4): what to compute, and in which loops."""
+
+from compiler.te.errors import ScheduleError, TensorExprError, TensorizeError
+from compiler.te.intrin import Region, TensorIntrin, TensorizeContext, decl_tensor_intrin
+from compiler.te.schedule import Schedule, create_schedule
+from compiler.te.stage import Stage
+from compiler.te.tensor import (
+    ComputeOp,
+    IterVar,
+    Operation,
+    PlaceholderOp,
+    Reduce,
+    Reducer,
+    Tensor,
+    comm_reducer,
+    compute,
+    max,
+    min,
+    placeholder,
+    reduce_axis,
+    sum,
+    thread_axis,
+)
+
+__all__ = [
+    "ComputeOp", "IterVar", "Operation", "PlaceholderOp", "Reduce", "Reducer", "Region", "Schedule", "ScheduleError",
+    "Stage", "Tensor", "TensorExprError", "TensorIntrin", "TensorizeContext", "TensorizeError", "comm_reducer", "compute",
+    "create_schedule", "decl_tensor_intrin", "max", "min", "placeholder", "reduce_axis", "sum", "thread_axis",
+]  # fmt: skip

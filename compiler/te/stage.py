@@ -1,0 +1,539 @@
+"""One stage of a schedule: how the loops of one tensor are arranged, by primitives that keep its meaning.
+
+Every primitive checks its arguments when it is called and raises :class:`ScheduleError` naming itself, the argument, the
+stage and the user's line.  The nests in the docstrings are printed by ``Schedule.show`` and run as doctests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from compiler.te.errors import ScheduleError, user_location
+from compiler.te.intrin import TensorIntrin
+from compiler.te.relations import Fuse, Relation, Split, pass_down, split_extents
+from compiler.te.tensor import ComputeOp, IterVar, Operation, Tensor
+
+if TYPE_CHECKING:
+    from compiler.te.schedule import Schedule
+
+
+@dataclass
+class LoopAttr:
+    """How one loop is run."""
+
+    kind: str = "serial"
+    thread: IterVar | None = None
+    pragmas: dict[str, Any] = field(default_factory=dict)
+
+
+class Stage:
+    """The loop arrangement of one tensor; obtained as ``schedule[tensor]``.
+
+    Attributes:
+        op: the operation computed here (its ``axis`` and ``reduce_axis`` are what the primitives start from).
+        leaf_iter_vars: the loops as they stand, outermost first.
+        scope: memory scope of the tensor.
+    """
+
+    def __init__(self, schedule: Schedule, op: Operation, is_output: bool) -> None:
+        self.schedule = schedule
+        self.op = op
+        self.is_output = is_output
+        self.scope = "global"
+        self.relations: list[Relation] = []
+        self.leaf_iter_vars: list[IterVar] = []
+        self.attrs: dict[IterVar, LoopAttr] = {}
+        self.inlined = False
+        self.attach: tuple[Stage, IterVar] | None = None
+        self.attach_location = ""
+        self.tensorized: tuple[IterVar, TensorIntrin, str] | None = None
+        self.alignments: dict[IterVar, tuple[int, int]] = {}
+        self.double_buffered = False
+        if isinstance(op, ComputeOp):
+            self.leaf_iter_vars = [*op.axis, *op.reduce_axis]
+            self.name_axes()
+
+    @property
+    def tensor(self) -> Tensor:
+        return self.op.output
+
+    @property
+    def name(self) -> str:
+        return self.op.output.name
+
+    def __repr__(self) -> str:
+        return f"Stage({self.name})"
+
+    def name_axes(self) -> None:
+        """Tell the trace how the axes of the operation are written."""
+        assert isinstance(self.op, ComputeOp)
+        trace = self.schedule.trace_log
+        tensor = self.tensor
+
+        def bind(axes: Sequence[IterVar], attribute: str) -> None:
+            for i, a in enumerate(axes):
+                trace.bind_axis(a, tensor, f"op.{attribute}[{i}]")
+
+        bind(self.op.axis, "axis")
+        bind(self.op.reduce_axis, "reduce_axis")
+
+    # ------------------------------------------------------------------ checks and records
+
+    def fail(self, primitive: str, message: str) -> ScheduleError:
+        return ScheduleError(primitive, self.name, message)
+
+    def _compute(self, primitive: str) -> ComputeOp:
+        if not isinstance(self.op, ComputeOp):
+            raise self.fail(primitive, f"'{self.name}' is a placeholder: it has no loops")
+        if self.inlined and primitive != "compute_inline":
+            raise self.fail(primitive, "the stage is inlined: it has no loops of its own")
+        return self.op
+
+    def _leaf(self, primitive: str, axis: object, argument: str = "axis") -> IterVar:
+        self._compute(primitive)
+        loops = ", ".join(v.name for v in self.leaf_iter_vars)
+        if not isinstance(axis, IterVar):
+            raise self.fail(primitive, f"{argument} {axis!r} is not a loop axis; the loops are {loops}")
+        if axis not in self.leaf_iter_vars:
+            for r in self.relations:
+                if isinstance(r, Split) and r.parent is axis:
+                    raise self.fail(
+                        primitive, f"{argument} '{axis.name}' was split into {r.outer.name}, {r.inner.name}: use those"
+                    )
+                if isinstance(r, Fuse) and axis in (r.outer, r.inner):
+                    raise self.fail(primitive, f"{argument} '{axis.name}' was fused into {r.fused.name}: use that")
+            raise self.fail(primitive, f"{argument} '{axis.name}' is not a loop of this stage; the loops are {loops}")
+        return axis
+
+    def _positive(self, primitive: str, argument: str, value: object) -> int:
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise self.fail(primitive, f"{argument} must be a positive integer, got {value!r}")
+        n = value.__index__()  # type: ignore[attr-defined]
+        if n < 1:
+            raise self.fail(primitive, f"{argument} must be a positive integer, got {n}")
+        return n
+
+    def _record(self, primitive: str, *args: Any, results: Sequence[IterVar] = (), **kwargs: Any) -> None:
+        trace = self.schedule.trace_log
+        parts = [trace.text(a) for a in args] + [f"{k}={trace.text(v)}" for k, v in kwargs.items()]
+        call = f"s[{trace.text(self.tensor)}].{primitive}({', '.join(parts)})"
+        if results:
+            call = f"{', '.join(trace.bind(r, r.name) for r in results)} = {call}"
+        trace.record(primitive, call, user_location())
+
+    def attr(self, axis: IterVar) -> LoopAttr:
+        """The (mutable) attributes of a loop."""
+        return self.attrs.setdefault(axis, LoopAttr())
+
+    def _plain(self, primitive: str, axis: IterVar, argument: str = "axis") -> None:
+        """Refuse to restructure a loop that already has a kind, a pragma or a stage attached to it."""
+        a = self.attrs.get(axis)
+        if a is not None and (a.kind != "serial" or a.pragmas):
+            what = a.kind if a.kind != "serial" else f"marked with pragma {next(iter(a.pragmas))!r}"
+            raise self.fail(primitive, f"{argument} '{axis.name}' is already {what}: do this first")
+        for other in self.schedule.stages:
+            if other.attach == (self, axis):
+                raise self.fail(primitive, f"{argument} '{axis.name}' is where '{other.name}' is computed: do this first")
+        if self.tensorized is not None and self._inside_tensorized(axis):
+            raise self.fail(primitive, f"{argument} '{axis.name}' is inside the tensorized loops")
+
+    def _inside_tensorized(self, axis: IterVar) -> bool:
+        if self.tensorized is None:
+            return False
+        leaves = self.leaf_iter_vars
+        return leaves.index(axis) >= leaves.index(self.tensorized[0])
+
+    # ------------------------------------------------------------------ loop structure
+
+    def split(
+        self, parent: IterVar, factor: int | None = None, nparts: int | None = None
+    ) -> tuple[IterVar, IterVar]:
+        """Split a loop in two: the inner of extent ``factor``, or the outer of extent ``nparts``.
+
+        A factor that does not divide the extent is guarded.
+
+        >>> A = te.placeholder((10,), "int32", "A")
+        >>> B = te.compute((10,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> s.show()
+        for i in range(10):
+            B[i] = A[i] + 1
+        >>> outer, inner = s[B].split(B.op.axis[0], factor=4)
+        >>> s.show()
+        for i_outer in range(3):
+            for i_inner in range(4):
+                if i_outer * 4 + i_inner < 10:
+                    B[i_outer * 4 + i_inner] = A[i_outer * 4 + i_inner] + 1
+        """
+        axis = self._leaf("split", parent, "parent")
+        self._plain("split", axis, "parent")
+        if (factor is None) == (nparts is None):
+            raise self.fail("split", f"give exactly one of factor and nparts, got factor={factor!r}, nparts={nparts!r}")
+        if factor is not None:
+            factor = self._positive("split", "factor", factor)
+            self_args: dict[str, Any] = {"factor": factor}
+        else:
+            nparts = self._positive("split", "nparts", nparts)
+            self_args = {"nparts": nparts}
+        outer_extent, inner_extent = split_extents(axis.extent, factor, nparts)
+        outer = IterVar(f"{axis.name}_outer", outer_extent, axis.kind)
+        inner = IterVar(f"{axis.name}_inner", inner_extent, axis.kind)
+        self.relations.append(Split(axis, outer, inner, factor, nparts))
+        at = self.leaf_iter_vars.index(axis)
+        self.leaf_iter_vars[at : at + 1] = [outer, inner]
+        self._record("split", axis, results=(outer, inner), **self_args)
+        return outer, inner
+
+    def tile(
+        self, x_parent: IterVar, y_parent: IterVar, x_factor: int, y_factor: int
+    ) -> tuple[IterVar, IterVar, IterVar, IterVar]:
+        """Split two loops and bring the outer ones outside: ``x_outer, y_outer, x_inner, y_inner``.
+
+        >>> A = te.placeholder((4, 6), "int32", "A")
+        >>> B = te.compute((4, 6), lambda i, j: A[i, j] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> _ = s[B].tile(*B.op.axis, 2, 3)
+        >>> s.show()
+        for i_outer in range(2):
+            for j_outer in range(2):
+                for i_inner in range(2):
+                    for j_inner in range(3):
+                        B[i_outer * 2 + i_inner, j_outer * 3 + j_inner] = A[i_outer * 2 + i_inner, j_outer * 3 + j_inner] + 1
+        """
+        self._leaf("tile", x_parent, "x_parent")
+        self._leaf("tile", y_parent, "y_parent")
+        self._positive("tile", "x_factor", x_factor)
+        self._positive("tile", "y_factor", y_factor)
+        xo, xi = self.split(x_parent, factor=x_factor)
+        yo, yi = self.split(y_parent, factor=y_factor)
+        self.reorder(xo, yo, xi, yi)
+        return xo, yo, xi, yi
+
+    def fuse(self, *axes: IterVar) -> IterVar:
+        """Fuse neighbouring loops, outermost first, into one.
+
+        >>> A = te.placeholder((4, 6), "int32", "A")
+        >>> B = te.compute((4, 6), lambda i, j: A[i, j] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> f = s[B].fuse(*B.op.axis)
+        >>> s.show()
+        for i_j_fused in range(24):
+            B[i_j_fused // 6, i_j_fused % 6] = A[i_j_fused // 6, i_j_fused % 6] + 1
+        """
+        if not axes:
+            raise self.fail("fuse", "needs at least one axis")
+        for a in axes:
+            self._leaf("fuse", a)
+            self._plain("fuse", a)
+        leaves = self.leaf_iter_vars
+        at = leaves.index(axes[0])
+        if leaves[at : at + len(axes)] != list(axes):
+            names = ", ".join(a.name for a in axes)
+            order = ", ".join(v.name for v in leaves)
+            raise self.fail("fuse", f"axes {names} are not neighbours in this order; the loops are {order}; reorder them first")
+        if len({a.kind for a in axes}) > 1:
+            raise self.fail("fuse", f"axes {', '.join(a.name for a in axes)} mix data and reduce loops")
+        fused = axes[0]
+        for a in axes[1:]:
+            new = IterVar(f"{fused.name.removesuffix('_fused')}_{a.name}_fused", fused.extent * a.extent, a.kind)
+            self.relations.append(Fuse(fused, a, new))
+            leaves[at : at + 2] = [new]
+            fused = new
+        self._record("fuse", *axes, results=(fused,) if len(axes) > 1 else ())
+        return fused
+
+    def reorder(self, *axes: IterVar) -> None:
+        """Put the given loops in the given order, into the places they hold now.
+
+        >>> A = te.placeholder((4, 6), "int32", "A")
+        >>> B = te.compute((4, 6), lambda i, j: A[i, j] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> i, j = B.op.axis
+        >>> s[B].reorder(j, i)
+        >>> s.show()
+        for j in range(6):
+            for i in range(4):
+                B[i, j] = A[i, j] + 1
+        """
+        for a in axes:
+            self._leaf("reorder", a)
+        if len(set(axes)) != len(axes):
+            raise self.fail("reorder", f"an axis is given twice: {', '.join(a.name for a in axes)}")
+        if self.tensorized is not None and any(self._inside_tensorized(a) for a in axes):
+            raise self.fail("reorder", "some axes are inside the tensorized loops")
+        places = sorted(self.leaf_iter_vars.index(a) for a in axes)
+        for place, a in zip(places, axes, strict=True):
+            self.leaf_iter_vars[place] = a
+        self._record("reorder", *axes)
+
+    # ------------------------------------------------------------------ how loops run
+
+    def _set_kind(self, primitive: str, axis: IterVar, kind: str) -> None:
+        self._leaf(primitive, axis)
+        current = self.attr(axis).kind
+        if current not in ("serial", kind):
+            raise self.fail(primitive, f"axis '{axis.name}' is already {current}")
+        self.attr(axis).kind = kind
+        self._record(primitive, axis)
+
+    def unroll(self, axis: IterVar) -> None:
+        """Replace a loop by its iterations, one after the other.
+
+        >>> A = te.placeholder((2,), "int32", "A")
+        >>> B = te.compute((2,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> s[B].unroll(B.op.axis[0])
+        >>> s.show()
+        for i in unrolled(2):
+            B[i] = A[i] + 1
+        """
+        self._set_kind("unroll", axis, "unrolled")
+
+    def vectorize(self, axis: IterVar) -> None:
+        """Run all iterations of a loop at once, as a vector; not for reduce axes.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> s[B].vectorize(B.op.axis[0])
+        >>> s.show()
+        for i in vectorized(8):
+            B[i] = A[i] + 1
+        """
+        if self._leaf("vectorize", axis).kind == "reduce":
+            raise self.fail("vectorize", f"axis '{axis.name}' is a reduce axis: its iterations depend on each other")
+        self._set_kind("vectorize", axis, "vectorized")
+
+    def parallel(self, axis: IterVar) -> None:
+        """Run the iterations of a loop on several cores; not for reduce axes.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> s[B].parallel(B.op.axis[0])
+        >>> s.show()
+        for i in parallel(8):
+            B[i] = A[i] + 1
+        """
+        if self._leaf("parallel", axis).kind == "reduce":
+            raise self.fail("parallel", f"axis '{axis.name}' is a reduce axis: its iterations depend on each other")
+        self._set_kind("parallel", axis, "parallel")
+
+    def bind(self, axis: IterVar, thread: IterVar) -> None:
+        """Bind a loop to a thread axis; with ``thread_axis("vthread")`` its iterations become virtual threads that
+        lowering interleaves into one instruction stream (paper, section 4.4).
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> outer, inner = s[B].split(B.op.axis[0], nparts=2)
+        >>> s[B].bind(outer, te.thread_axis("vthread"))
+        >>> s.show()
+        for i_outer in vthread(2):
+            for i_inner in range(4):
+                B[i_outer * 4 + i_inner] = A[i_outer * 4 + i_inner] + 1
+        """
+        self._leaf("bind", axis)
+        if not isinstance(thread, IterVar) or thread.kind != "thread":
+            raise self.fail("bind", f"thread {thread!r} is not made by te.thread_axis")
+        if axis.kind == "reduce" and thread.tag in ("vthread", "cthread"):
+            raise self.fail("bind", f"axis '{axis.name}' is a reduce axis: its iterations depend on each other")
+        if thread.extent and thread.extent != axis.extent:
+            raise self.fail("bind", f"axis '{axis.name}' has extent {axis.extent}, thread '{thread.name}' {thread.extent}")
+        attr = self.attr(axis)
+        if attr.kind != "serial":
+            raise self.fail("bind", f"axis '{axis.name}' is already {attr.kind}")
+        attr.kind = "vthread" if thread.tag in ("vthread", "cthread") else "thread"
+        attr.thread = thread
+        self._record("bind", axis, thread)
+
+    def pragma(self, axis: IterVar, key: str, value: Any = True) -> None:
+        """Mark a loop for a target's own pass: the loop carries ``annotations[key] = value``.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> s[B].pragma(B.op.axis[0], "dma_copy")
+        >>> s.show()
+        for i in range(8):  # dma_copy=True
+            B[i] = A[i] + 1
+        """
+        self._leaf("pragma", axis)
+        if not isinstance(key, str) or not key:
+            raise self.fail("pragma", f"key must be a name, got {key!r}")
+        self.attr(axis).pragmas[key] = value
+        self._record("pragma", axis, key, *(() if value is True else (value,)))
+
+    def tensorize(self, axis: IterVar, intrin: TensorIntrin) -> None:
+        """Replace the loops from ``axis`` inwards by a tensor intrinsic; it is matched when the loops are made.
+
+        >>> x = te.placeholder((4,), "int32", "x")
+        >>> add4 = te.decl_tensor_intrin(te.compute((4,), lambda i: x[i] + 1, "y"), "add4",
+        ...     lambda ctx: ir.Call("dev.add4", [ctx.output.address, ctx.inputs[0].address], "int32"))
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> s = te.create_schedule(B)
+        >>> outer, inner = s[B].split(B.op.axis[0], factor=4)
+        >>> s[B].tensorize(inner, add4)
+        >>> s.show()
+        for i_outer in range(2):
+            dev.add4(address_of(B[i_outer * 4]), address_of(A[i_outer * 4]))
+        """
+        self._leaf("tensorize", axis)
+        if not isinstance(intrin, TensorIntrin):
+            raise self.fail("tensorize", f"intrin {intrin!r} is not made by te.decl_tensor_intrin")
+        if self.tensorized is not None:
+            raise self.fail("tensorize", f"the stage is already tensorized at '{self.tensorized[0].name}'")
+        self.tensorized = (axis, intrin, user_location())
+        self._record("tensorize", axis, intrin)
+
+    # ------------------------------------------------------------------ where the stage is computed
+
+    def compute_at(self, parent: Stage, axis: IterVar) -> None:
+        """Compute this stage inside loop ``axis`` of ``parent``, only what is needed there.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> C = te.compute((4,), lambda i: B[i * 2] + B[i * 2 + 1], "C")
+        >>> s = te.create_schedule(C)
+        >>> s[B].compute_at(s[C], C.op.axis[0])
+        >>> s.show()
+        for i in range(4):
+            B = allocate(int32[2])
+            for i_1 in range(2):
+                B[i_1] = A[i * 2 + i_1] + 1
+            C[i] = B[0] + B[1]
+        """
+        self._compute("compute_at")
+        if not isinstance(parent, Stage) or parent.schedule is not self.schedule:
+            raise self.fail("compute_at", f"parent {parent!r} is not a stage of this schedule")
+        if self.is_output:
+            raise self.fail("compute_at", "the stage is an output: it is computed at the root")
+        if parent is self or not self.schedule.reads(parent, self):
+            raise self.fail("compute_at", f"stage '{parent.name}' does not use '{self.name}'")
+        parent._leaf("compute_at", axis)
+        self.attach = (parent, axis)
+        self.attach_location = user_location()
+        trace = self.schedule.trace_log
+        target = f"s[{trace.text(parent.tensor)}]"
+        call = f"s[{trace.text(self.tensor)}].compute_at({target}, {trace.text(axis)})"
+        trace.record("compute_at", call, self.attach_location)
+
+    def compute_inline(self) -> None:
+        """Put the stage's expression where it is used; it has no loops and no buffer of its own.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> C = te.compute((8,), lambda i: B[i] * 2, "C")
+        >>> s = te.create_schedule(C)
+        >>> s[B].compute_inline()
+        >>> s.show()
+        for i in range(8):
+            C[i] = (A[i] + 1) * 2
+        """
+        op = self._compute("compute_inline")
+        if op.reduce_axis:
+            raise self.fail("compute_inline", "a reduction cannot be inlined; compute it at a loop of its consumer")
+        if self.is_output:
+            raise self.fail("compute_inline", "the stage is an output: it must be stored")
+        for other in self.schedule.stages:
+            if other.attach is not None and other.attach[0] is self:
+                raise self.fail("compute_inline", f"'{other.name}' is computed at a loop of this stage")
+        self.inlined = True
+        self.attach = None
+        self._record("compute_inline")
+
+    def compute_root(self) -> None:
+        """Compute the whole stage before its consumers (what a stage does unless told otherwise).
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> C = te.compute((8,), lambda i: B[i] * 2, "C")
+        >>> s = te.create_schedule(C)
+        >>> s[B].compute_root()
+        >>> s.show()
+        B = allocate(int32[8])
+        for i in range(8):
+            B[i] = A[i] + 1
+        for i_1 in range(8):
+            C[i_1] = B[i_1] * 2
+        """
+        self.inlined = False
+        self._compute("compute_root")
+        self.attach = None
+        self._record("compute_root")
+
+    # ------------------------------------------------------------------ where the data lies
+
+    def set_scope(self, scope: str) -> None:
+        """Keep the stage's tensor in a memory scope: ``global``, ``local``, ``shared`` or a target's own.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> C = te.compute((8,), lambda i: B[i] * 2, "C")
+        >>> s = te.create_schedule(C)
+        >>> s[B].set_scope("acc")
+        >>> s.show()
+        B = allocate(int32[8], scope='acc')
+        for i in range(8):
+            B[i] = A[i] + 1
+        for i_1 in range(8):
+            C[i_1] = B[i_1] * 2
+        """
+        self._compute("set_scope")
+        if not isinstance(scope, str) or not scope:
+            raise self.fail("set_scope", f"scope must be a name, got {scope!r}")
+        if self.is_output and scope != "global":
+            raise self.fail("set_scope", f"the stage is an output and stays in global memory; cache_write it in {scope!r}")
+        self.scope = scope
+        self._record("set_scope", scope)
+
+    def storage_align(self, axis: IterVar, factor: int, offset: int = 0) -> None:
+        """Make the stride of a dimension congruent to ``offset`` modulo ``factor`` elements (``axis`` is one of
+        ``op.axis``), e.g. to avoid bank conflicts.
+
+        >>> A = te.placeholder((4, 6), "int32", "A")
+        >>> B = te.compute((4, 6), lambda i, j: A[i, j] + 1, "B")
+        >>> C = te.compute((4, 6), lambda i, j: B[i, j] * 2, "C")
+        >>> s = te.create_schedule(C)
+        >>> s[B].storage_align(B.op.axis[0], 8)
+        >>> s.show()
+        B = allocate(int32[4, 6], strides=[8, 1])
+        for i in range(4):
+            for j in range(6):
+                B[i, j] = A[i, j] + 1
+        for i_1 in range(4):
+            for j_1 in range(6):
+                C[i_1, j_1] = B[i_1, j_1] * 2
+        """
+        op = self._compute("storage_align")
+        if axis not in op.axis:
+            names = ", ".join(a.name for a in op.axis)
+            raise self.fail("storage_align", f"axis {axis!r} is not a dimension of '{self.name}'; they are {names}")
+        factor = self._positive("storage_align", "factor", factor)
+        if not isinstance(offset, int) or not 0 <= offset < factor:
+            raise self.fail("storage_align", f"offset must lie in 0..{factor - 1}, got {offset!r}")
+        if self.is_output:
+            raise self.fail("storage_align", "the stage is an output: its layout is the caller's")
+        self.alignments[axis] = (factor, offset)
+        self._record("storage_align", axis, factor, offset)
+
+    def double_buffer(self) -> None:
+        """Give the stage's tensor two buffers: the next iteration's is filled while this one's is used.
+
+        The stage must be computed at a loop of its consumer; lowering does the rotation.
+        """
+        self._compute("double_buffer")
+        if self.is_output:
+            raise self.fail("double_buffer", "the stage is an output")
+        self.double_buffered = True
+        self._record("double_buffer")
+
+    def extents(self) -> dict[IterVar, int]:
+        """Extent of every axis and derived loop, for the whole tensor (lowering may need less of it)."""
+        op = self._compute("extents")
+        table = {a: a.extent for a in (*op.axis, *op.reduce_axis)}
+        pass_down(self.relations, table)
+        return table
