@@ -1,0 +1,1 @@
+"""Code generators, one package each; a target picks the one it needs."""

@@ -1,0 +1,8 @@
+"""Machine code for CPUs through LLVM."""
+
+from __future__ import annotations
+
+from compiler.backend.llvm.compile import compile_functions, llvm_ir
+from compiler.backend.llvm.machine import CPUS, Machine
+
+__all__ = ["CPUS", "Machine", "compile_functions", "llvm_ir"]

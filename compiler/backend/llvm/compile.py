@@ -1,0 +1,65 @@
+"""Lowered functions to an ELF object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+
+from compiler.backend.llvm.codegen import FunctionEmitter
+from compiler.backend.llvm.machine import Machine
+from compiler.errors import CodegenError
+from compiler.ir.nodes import PrimFunc
+from compiler.ir.verify import verify
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*")
+#: symbols that generated code may call
+_TAKEN = frozenset(
+    "malloc free memcpy memset memmove expf exp logf log tanhf tanh erff erf powf pow floorf floor ceilf ceil roundevenf "
+    "roundeven sqrtf sqrt".split()
+)
+
+
+def _module(funcs: Sequence[PrimFunc], machine: Machine) -> ir.Module:
+    module = ir.Module(name="vdla")
+    module.triple, module.data_layout = machine.triple, machine.data_layout
+    seen: set[str] = set()
+    for func in funcs:
+        if not _NAME.fullmatch(func.name) or func.name in _TAKEN or func.name in seen:
+            reason = "is used twice" if func.name in seen else "is not a free C symbol name"
+            raise CodegenError(f"function name {func.name!r} {reason}")
+        seen.add(func.name)
+        verify(func)
+        FunctionEmitter(module, func, machine).emit()
+    return module
+
+
+def llvm_ir(funcs: Sequence[PrimFunc], *, target_triple: str | None = None, cpu: str = "host") -> str:
+    """The LLVM IR of ``funcs`` before optimisation, for reading."""
+    return str(_module(funcs, Machine.get(target_triple, cpu)))
+
+
+def compile_functions(
+    funcs: Sequence[PrimFunc], *, target_triple: str | None = None, cpu: str = "host", opt: int = 3
+) -> bytes:
+    """An ELF object (position independent) with one symbol a function.
+
+    Each is ``void name(uint8_t *p0, ...)``: one pointer a parameter buffer, in order, aligned to its element and, unless
+    ``func.attrs["noalias"]`` is False, to memory that overlaps no other parameter's.  ``func.attrs["contract"] = False``
+    forbids fused multiply-add.  The object needs libm, malloc and free.
+
+    Args:
+        target_triple: four-part LLVM triple; None = this machine's.
+        cpu: "host", "generic" or a name of :data:`compiler.backend.llvm.CPUS`.
+        opt: optimisation level 0..3.
+
+    Raises:
+        CodegenError: unknown triple or cpu, an intrinsic without CPU code, a bad function name.
+        VerifyError: a function breaks a rule of the loop IR.
+    """
+    machine = Machine.get(target_triple, cpu, opt)
+    module = llvm.parse_assembly(str(_module(funcs, machine)))
+    module.verify()
+    return machine.emit(module)

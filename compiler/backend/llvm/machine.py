@@ -1,0 +1,104 @@
+"""The processor that code is generated for, and LLVM's optimiser and emitter set up for it.
+
+LLVM aborts the whole process on some wrong arguments, so triples and processor names are checked against lists here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from threading import Lock
+
+import llvmlite.binding as llvm
+
+from compiler.errors import CodegenError
+
+#: architecture -> processor names accepted for it (besides "generic", and "host" on the host's own)
+CPUS: dict[str, frozenset[str]] = {
+    "x86_64": frozenset(
+        "x86-64 x86-64-v2 x86-64-v3 x86-64-v4 nehalem sandybridge haswell skylake skylake-avx512 icelake-server "
+        "sapphirerapids znver1 znver2 znver3 znver4 znver5".split()
+    ),
+    "aarch64": frozenset(
+        "cortex-a53 cortex-a55 cortex-a57 cortex-a72 cortex-a73 cortex-a76 cortex-a78 neoverse-n1 neoverse-v1".split()
+    ),
+    "armv7": frozenset("cortex-a7 cortex-a8 cortex-a9 cortex-a15 cortex-a17".split()),
+}
+_ARM_FEATURES = {"armv7": "+neon,+vfp3", "aarch64": "+neon"}
+
+_lock = Lock()
+_ready = False
+
+
+def _initialise() -> None:
+    global _ready
+    with _lock:
+        if not _ready:
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
+            _ready = True
+
+
+class Machine:
+    """One processor: use :meth:`get`.
+
+    Attributes:
+        triple: four-part LLVM triple.
+        index_bits: width of an address offset (32 or 64).
+        vector_bits: preferred vector width.
+    """
+
+    def __init__(self, triple: str, cpu: str, features: str, opt: int) -> None:
+        self.triple, self.cpu, self.features, self.opt = triple, cpu, features, opt
+        target = llvm.Target.from_triple(triple)
+        self._tm = target.create_target_machine(
+            cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="default"
+        )
+        self.data_layout = str(self._tm.target_data)
+        self.index_bits = 32 if triple.startswith("arm") else 64
+        self.vector_bits = 512 if "+avx512f" in features or cpu in _AVX512 else 256 if "x86_64" in triple else 128
+
+    @staticmethod
+    def get(triple: str | None = None, cpu: str = "host", opt: int = 3) -> Machine:
+        """The machine for a triple (None: this one) and a processor name.
+
+        Raises:
+            CodegenError: the triple's architecture or the processor is not in :data:`CPUS`.
+        """
+        _initialise()
+        host = llvm.get_default_triple()
+        triple = triple or host
+        arch, host_arch = triple.split("-", 1)[0], host.split("-", 1)[0]
+        if arch not in CPUS:
+            raise CodegenError(f"target triple {triple!r}: architecture {arch!r} is not one of {', '.join(sorted(CPUS))}")
+        if triple.count("-") != 3:
+            raise CodegenError(f"target triple {triple!r} must have four parts, e.g. {arch}-unknown-linux-gnu")
+        if opt not in (0, 1, 2, 3):
+            raise CodegenError(f"optimisation level {opt!r}; it must be 0, 1, 2 or 3")
+        features = _ARM_FEATURES.get(arch, "")
+        if cpu == "host":
+            if arch != host_arch:
+                raise CodegenError(f"cpu 'host' is a {host_arch}, the triple {triple!r} is not: name a processor")
+            cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+        elif cpu != "generic" and cpu not in CPUS[arch]:
+            raise CodegenError(f"unknown cpu {cpu!r} for {arch}; known: generic, {', '.join(sorted(CPUS[arch]))}")
+        return _machine(triple, cpu, features, opt)
+
+    def emit(self, module: llvm.ModuleRef) -> bytes:
+        """Optimise the module in place and return it as an ELF object."""
+        with _lock:
+            options = llvm.create_pipeline_tuning_options(speed_level=self.opt)
+            options.loop_vectorization = self.opt > 0
+            options.slp_vectorization = self.opt > 0
+            options.loop_interleaving = self.opt > 0
+            options.loop_unrolling = self.opt > 0
+            builder = llvm.create_pass_builder(self._tm, options)
+            builder.getModulePassManager().run(module, builder)
+            return self._tm.emit_object(module)
+
+
+_AVX512 = frozenset({"x86-64-v4", "skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5"})
+
+
+@lru_cache(maxsize=16)
+def _machine(triple: str, cpu: str, features: str, opt: int) -> Machine:
+    return Machine(triple, cpu, features, opt)

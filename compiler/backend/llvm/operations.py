@@ -1,0 +1,316 @@
+"""Pure operations of the loop IR as LLVM instructions.
+
+Every function works on scalars and on vectors alike (``ty`` is taken from the operands), branches nowhere, and is defined
+for all inputs: no operand makes the processor trap or LLVM's poison appear.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.ir as ir
+
+from compiler.errors import CodegenError
+from compiler.ir.nodes import FLOAT_DTYPES
+
+Value = Any  # llvmlite's values carry no useful static types
+Builder = Any
+
+_SCALARS: dict[str, Any] = {
+    "bool": ir.IntType(1), "int8": ir.IntType(8), "uint8": ir.IntType(8), "int16": ir.IntType(16),
+    "uint16": ir.IntType(16), "int32": ir.IntType(32), "uint32": ir.IntType(32), "int64": ir.IntType(64),
+    "float32": ir.FloatType(), "float64": ir.DoubleType(),
+}  # fmt: skip
+_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+def scalar_type(dtype: str) -> Any:
+    """LLVM's type of one value (a bool is an ``i1``)."""
+    return _SCALARS[dtype]
+
+
+def memory_type(dtype: str) -> Any:
+    """LLVM's type of one element in memory (a bool is a byte)."""
+    return ir.IntType(8) if dtype == "bool" else _SCALARS[dtype]
+
+
+def lanes_of(value: Value) -> int:
+    return value.type.count if isinstance(value.type, ir.VectorType) else 0
+
+
+def with_lanes(ty: Any, lanes: int) -> Any:
+    return ir.VectorType(ty, lanes) if lanes else ty
+
+
+def splat(b: Builder, value: Value, lanes: int) -> Value:
+    """``value`` in every lane (a vector stays as it is)."""
+    if not lanes or lanes_of(value):
+        return value
+    ty = ir.VectorType(value.type, lanes)
+    if isinstance(value, ir.Constant):
+        return ir.Constant(ty, [value.constant] * lanes)
+    first = b.insert_element(ir.Constant(ty, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return b.shuffle_vector(first, ir.Constant(ty, ir.Undefined), mask)
+
+
+def number(ty: Any, value: float | int) -> Value:
+    """A constant of a scalar or vector type."""
+    if isinstance(ty, ir.VectorType):
+        return ir.Constant(ty, [value] * ty.count)
+    return ir.Constant(ty, value)
+
+
+def bits_of(value: Value) -> int:
+    ty = value.type.element if lanes_of(value) else value.type
+    return ty.width
+
+
+def intrinsic(b: Builder, name: str, ret: Any, *args: Value, overload: tuple[Any, ...] | None = None) -> Value:
+    """A call of ``llvm.<name>`` overloaded on the types ``overload`` (the result's, if not given)."""
+    suffix = ".".join(_mangle(t) for t in (overload or (ret,)))
+    return b.call(_declared(b, f"llvm.{name}.{suffix}", ret, [a.type for a in args]), args)
+
+
+def library(b: Builder, name: str, x: Value, *more: Value) -> Value:
+    """A call of the C library's ``name``, lane by lane."""
+    lanes = lanes_of(x)
+    args = (x, *more)
+    if not lanes:
+        return b.call(_declared(b, name, x.type, [a.type for a in args]), args)
+    out: Value = ir.Constant(x.type, ir.Undefined)
+    for i in range(lanes):
+        at = ir.Constant(ir.IntType(32), i)
+        out = b.insert_element(out, library(b, name, *(b.extract_element(a, at) for a in args)), at)
+    return out
+
+
+def _declared(b: Builder, name: str, ret: Any, args: list[Any]) -> Any:
+    known = b.module.globals.get(name)
+    return known if known is not None else ir.Function(b.module, ir.FunctionType(ret, args), name)
+
+
+def _mangle(ty: Any) -> str:
+    if isinstance(ty, ir.VectorType):
+        return f"v{ty.count}{_mangle(ty.element)}"
+    return {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(ty)) or f"i{ty.width}"
+
+
+# --------------------------------------------------------------------------------------------- binary operations
+
+
+def compare(b: Builder, op: str, dtype: str, x: Value, y: Value) -> Value:
+    if dtype in FLOAT_DTYPES:
+        return b.fcmp_unordered("!=", x, y) if op == "ne" else b.fcmp_ordered(_COMPARE[op], x, y)
+    signed = dtype[0] == "i"
+    return (b.icmp_signed if signed else b.icmp_unsigned)(_COMPARE[op], x, y)
+
+
+def arithmetic(b: Builder, op: str, dtype: str, x: Value, y: Value, flags: tuple[str, ...], never_negative: bool) -> Value:
+    """``x op y`` for every operation but comparisons and logic.
+
+    Args:
+        flags: instruction flags for add/sub/mul (``nsw`` where proved, ``contract`` for floats).
+        never_negative: ``x`` >= 0 is proved (cheaper division).
+    """
+    if op in ("min", "max"):
+        return b.select(compare(b, "lt" if op == "min" else "gt", dtype, x, y), x, y)
+    if dtype in FLOAT_DTYPES:
+        return _float_arithmetic(b, op, x, y, flags)
+    if op in ("add", "sub", "mul"):
+        return {"add": b.add, "sub": b.sub, "mul": b.mul}[op](x, y, flags=flags)
+    if op in ("floordiv", "floormod"):
+        return _division(b, op, dtype, x, y, never_negative)
+    if op in ("shl", "shr"):
+        return _shift(b, op, dtype, x, y)
+    if op in ("bitand", "bitor", "bitxor"):
+        return {"bitand": b.and_, "bitor": b.or_, "bitxor": b.xor}[op](x, y)
+    raise CodegenError(f"no code for operation {op!r}")
+
+
+def _float_arithmetic(b: Builder, op: str, x: Value, y: Value, flags: tuple[str, ...]) -> Value:
+    if op in ("floordiv", "floormod"):
+        quotient = intrinsic(b, "floor", x.type, b.fdiv(x, y))
+        return quotient if op == "floordiv" else b.fsub(x, b.fmul(quotient, y))
+    emit = {"add": b.fadd, "sub": b.fsub, "mul": b.fmul, "div": b.fdiv}.get(op)
+    if emit is None:
+        raise CodegenError(f"no code for operation {op!r} on floats")
+    return emit(x, y, flags=flags)
+
+
+def _constant(value: Value) -> int | None:
+    """The integer a constant (or every lane of it) holds."""
+    if not isinstance(value, ir.Constant):
+        return None
+    held = value.constant
+    if isinstance(held, list):
+        first = getattr(held[0], "constant", held[0])
+        return first if isinstance(first, int) and len({getattr(h, "constant", h) for h in held}) == 1 else None
+    return held if isinstance(held, int) else None
+
+
+def _division(b: Builder, op: str, dtype: str, x: Value, y: Value, never_negative: bool) -> Value:
+    quotient_wanted = op == "floordiv"
+    ty, c = x.type, _constant(y)
+    if dtype[0] == "u" or (never_negative and c is not None and c > 0):
+        if c is None:
+            # a division by zero must not trap; it gives 0 (the interpreter refuses it)
+            zero = b.icmp_unsigned("==", y, number(ty, 0))
+            y = b.select(zero, number(ty, 1), y)
+            return b.select(zero, number(ty, 0), b.udiv(x, y) if quotient_wanted else b.urem(x, y))
+        return b.udiv(x, y) if quotient_wanted else b.urem(x, y)
+    if c is not None and c > 0:
+        if c & (c - 1) == 0:  # rounding down is what the arithmetic shift and the mask do
+            return b.ashr(x, number(ty, c.bit_length() - 1)) if quotient_wanted else b.and_(x, number(ty, c - 1))
+        if quotient_wanted:
+            negative = b.icmp_signed("<", b.srem(x, y), number(ty, 0))
+            return b.sub(b.sdiv(x, y), b.zext(negative, ty))
+        rest = b.srem(x, y)
+        return b.select(b.icmp_signed("<", rest, number(ty, 0)), b.add(rest, y), rest)
+    # any divisor: 0 and -1 must not trap (-1 overflows on the least integer)
+    zero, minus_one = b.icmp_signed("==", y, number(ty, 0)), b.icmp_signed("==", y, number(ty, -1))
+    safe = b.select(b.or_(zero, minus_one), number(ty, 1), y)
+    rest = b.srem(x, safe)
+    wrong_side = b.and_(
+        b.icmp_signed("!=", rest, number(ty, 0)), b.icmp_signed("<", b.xor(rest, safe), number(ty, 0))
+    )
+    if not quotient_wanted:
+        return b.select(wrong_side, b.add(rest, safe), rest)
+    quotient = b.sub(b.sdiv(x, safe), b.zext(wrong_side, ty))
+    quotient = b.select(minus_one, b.sub(number(ty, 0), x), quotient)
+    return b.select(zero, number(ty, 0), quotient)
+
+
+def _shift(b: Builder, op: str, dtype: str, x: Value, y: Value) -> Value:
+    width, ty, c = bits_of(x), x.type, _constant(y)
+    right = b.ashr if dtype[0] == "i" else b.lshr
+    if c is not None and 0 <= c < width:
+        return b.shl(x, y) if op == "shl" else right(x, y)
+    inside = b.icmp_unsigned("<", y, number(ty, width))
+    amount = b.select(inside, y, number(ty, width - 1))
+    if op == "shl":
+        return b.select(inside, b.shl(x, amount), number(ty, 0))
+    shifted = right(x, amount)
+    return shifted if dtype[0] == "i" else b.select(inside, shifted, number(ty, 0))
+
+
+def rshift_rne(b: Builder, x: Value, s: Value) -> Value:
+    """``x / 2**s`` rounded half to even (signed ``x``)."""
+    ty, width, c = x.type, bits_of(x), _constant(s)
+    if c == 0:
+        return x
+    if c is not None and not 0 < c < width:
+        return number(ty, 0)
+    one = number(ty, 1)
+    inside = None if c is not None else b.icmp_unsigned("<", s, number(ty, width))
+    amount = s if inside is None else b.select(inside, s, number(ty, width - 1))
+    power = b.shl(one, amount)
+    rest, half = b.and_(x, b.sub(power, one)), b.lshr(power, one)
+    quotient = b.ashr(x, amount)
+    odd = b.icmp_unsigned("!=", b.and_(quotient, one), number(ty, 0))
+    up = b.or_(b.icmp_unsigned(">", rest, half), b.and_(b.icmp_unsigned("==", rest, half), odd))
+    if inside is not None:
+        up = b.and_(up, b.icmp_unsigned("!=", s, number(ty, 0)))
+    rounded = b.add(quotient, b.zext(up, ty))
+    return rounded if inside is None else b.select(inside, rounded, number(ty, 0))
+
+
+# --------------------------------------------------------------------------------------------- casts
+
+
+def convert(b: Builder, value: Value, source: str, target: str) -> Value:
+    """C's conversions, made total: floats saturate, NaN becomes 0, bool is ``!= 0``."""
+    ty = with_lanes(scalar_type(target), lanes_of(value))
+    if target == "bool":
+        if source in FLOAT_DTYPES:
+            return b.fcmp_unordered("!=", value, number(value.type, 0.0))
+        return b.icmp_unsigned("!=", value, number(value.type, 0))
+    from_float, to_float = source in FLOAT_DTYPES, target in FLOAT_DTYPES
+    if from_float and to_float:
+        return b.fpext(value, ty) if target == "float64" else b.fptrunc(value, ty)
+    if to_float:
+        return b.sitofp(value, ty) if source[0] == "i" else b.uitofp(value, ty)
+    if from_float:
+        name = "fptosi.sat" if target[0] == "i" else "fptoui.sat"
+        return intrinsic(b, name, ty, value, overload=(ty, value.type))
+    narrow, wide = bits_of(value), scalar_type(target).width
+    if wide > narrow:
+        return b.sext(value, ty) if source[0] == "i" else b.zext(value, ty)
+    return b.trunc(value, ty) if wide < narrow else value
+
+
+# --------------------------------------------------------------------------------------------- functions
+
+
+def function(b: Builder, name: str, dtype: str, args: list[Value]) -> Value:
+    """A pure function of the loop IR."""
+    x = args[0]
+    if name == "rshift_rne":
+        return rshift_rne(b, x, args[1])
+    if dtype not in FLOAT_DTYPES:
+        if name == "abs":
+            flag = ir.Constant(ir.IntType(1), 0)  # abs of the least integer wraps to itself
+            return intrinsic(b, "abs", x.type, x, flag, overload=(x.type,))
+        raise CodegenError(f"no code for {name} of {dtype}")
+    simple = {"floor": "floor", "ceil": "ceil", "round": "roundeven", "abs": "fabs", "sqrt": "sqrt"}.get(name)
+    if simple is not None:
+        return intrinsic(b, simple, x.type, x)
+    single = dtype == "float32"
+    if name == "sigmoid":
+        one = number(x.type, 1.0)
+        return b.fdiv(one, b.fadd(one, function(b, "exp", dtype, [b.fneg(x)])))
+    if name == "exp" and single:
+        return _exp(b, x)
+    if name == "tanh" and single:
+        return _tanh(b, x)
+    if name in ("exp", "log", "tanh", "erf", "pow"):
+        return library(b, name + ("f" if single else ""), *args)
+    raise CodegenError(f"no code for function {name!r}")
+
+
+def _polynomial(b: Builder, x: Value, coefficients: list[float]) -> Value:
+    """Horner's rule, highest power first."""
+    out = number(x.type, coefficients[0])
+    for c in coefficients[1:]:
+        out = b.fadd(b.fmul(out, x, flags=("contract",)), number(x.type, c), flags=("contract",))
+    return out
+
+
+def _exp(b: Builder, x: Value) -> Value:
+    """exp of float32 after Cephes: 2**n * p(r), r = x - n*ln 2 in two steps; within 2 units in the last place.
+
+    A polynomial, because LLVM vectorises no call.  Results below the normal range become 0.
+    """
+    ty = x.type
+    i32 = with_lanes(ir.IntType(32), lanes_of(x))
+    low, high = number(ty, -87.33654), number(ty, 88.72283)
+    clamped = b.select(b.fcmp_ordered("<", x, high), x, high)
+    clamped = b.select(b.fcmp_ordered(">", clamped, low), clamped, low)
+    n = intrinsic(b, "floor", ty, b.fadd(b.fmul(clamped, number(ty, 1.44269504088896341)), number(ty, 0.5)))
+    r = b.fsub(clamped, b.fmul(n, number(ty, 0.693359375)))
+    r = b.fsub(r, b.fmul(n, number(ty, -2.12194440e-4)))
+    p = _polynomial(b, r, [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5])
+    p = b.fadd(b.fadd(b.fmul(p, b.fmul(r, r)), r), number(ty, 1.0))
+    # 2**n in two factors: n reaches 128, one more than an exponent holds
+    whole = b.fptosi(n, i32)
+    half = b.ashr(whole, number(i32, 1))
+    for part in (half, b.sub(whole, half)):
+        p = b.fmul(p, b.bitcast(b.shl(b.add(part, number(i32, 127)), number(i32, 23)), ty))
+    p = b.select(b.fcmp_ordered(">", x, high), number(ty, float("inf")), p)
+    p = b.select(b.fcmp_ordered("<", x, low), number(ty, 0.0), p)
+    return b.select(b.fcmp_unordered("uno", x, x), x, p)
+
+
+def _tanh(b: Builder, x: Value) -> Value:
+    """tanh of float32 after Cephes: a polynomial below 0.625, 1 - 2/(exp(2|x|) + 1) above."""
+    ty = x.type
+    size = intrinsic(b, "fabs", ty, x)
+    square = b.fmul(x, x)
+    p = _polynomial(
+        b, square, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]
+    )
+    small = b.fadd(b.fmul(b.fmul(p, square), x), x)
+    one, two = number(ty, 1.0), number(ty, 2.0)
+    large = b.fsub(one, b.fdiv(two, b.fadd(_exp(b, b.fmul(size, two)), one)))
+    large = intrinsic(b, "copysign", ty, large, x)
+    return b.select(b.fcmp_unordered("<", size, number(ty, 0.625)), small, large)

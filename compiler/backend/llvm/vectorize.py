@@ -1,0 +1,96 @@
+"""Which vectorized loops become vector instructions.
+
+``vectorized`` promises independent iterations; the checks here are for what vector code can express and for programs that
+break the promise (they then run serially and still mean what the interpreter says).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.arith import linear_form
+from compiler.ir.nodes import (
+    ITEM_BYTES,
+    LOGIC_OPS,
+    Attr,
+    Binary,
+    Buffer,
+    Call,
+    Expr,
+    For,
+    If,
+    Load,
+    Select,
+    Seq,
+    Store,
+    Var,
+    stmt_exprs,
+    walk_expr,
+    walk_stmt,
+)
+
+_LANES = frozenset({2, 4, 8, 16, 32, 64})
+_WIDEST = 512  # bytes of one value; LLVM splits what the machine has not, but slowly
+
+
+def depends_on(e: Expr, var: Var) -> bool:
+    return any(node is var for node in walk_expr(e))
+
+
+def speculatable(e: Expr) -> bool:
+    """True if ``e`` may be computed although its value is not wanted: it reads no memory."""
+    return not any(isinstance(n, Load) or (isinstance(n, Call) and n.name == "pow") for n in walk_expr(e))
+
+
+def stride_of(buffer: Buffer, indices: Sequence[Expr], var: Var) -> int | None:
+    """Elements between the accesses of two neighbouring values of ``var``; None: not constant."""
+    total = 0
+    for index, stride in zip(indices, buffer.dense_strides, strict=True):
+        if not depends_on(index, var):
+            continue
+        form = linear_form(index, [var])
+        if form is None:
+            return None
+        total += form[0].get(var, 0) * stride
+    return total
+
+
+def can_widen(loop: For) -> bool:
+    """True if the loop's body can run for all iterations at once, in vectors."""
+    var = loop.var
+    if loop.extent not in _LANES:
+        return False
+    stores: dict[int, list[Store]] = {}
+    loads: list[Load] = []
+    for s in walk_stmt(loop.body):
+        if not isinstance(s, (Seq, For, Attr, Store, If)):
+            return False
+        if isinstance(s, If) and depends_on(s.cond, var):
+            return False
+        for root in stmt_exprs(s):
+            for node in walk_expr(root):
+                if not _fits_vectors(node, var, loop.extent):
+                    return False
+                if isinstance(node, Load):
+                    loads.append(node)
+        if isinstance(s, Store):
+            if stride_of(s.buffer, s.indices, var) == 0 or ITEM_BYTES[s.buffer.dtype] * loop.extent > _WIDEST:
+                return False
+            stores.setdefault(id(s.buffer), []).append(s)
+    return all(_independent(group, loads) for group in stores.values())
+
+
+def _fits_vectors(node: Expr, var: Var, lanes: int) -> bool:
+    if isinstance(node, Select) and depends_on(node.cond, var):
+        return speculatable(node.true_value) and speculatable(node.false_value)
+    if isinstance(node, Binary) and node.op in LOGIC_OPS and depends_on(node.a, var):
+        return speculatable(node.b)
+    return node.dtype == "handle" or ITEM_BYTES[node.dtype] * lanes <= _WIDEST
+
+
+def _independent(stores: list[Store], loads: list[Load]) -> bool:
+    """All accesses to a written buffer are at the same place in each iteration."""
+    where = stores[0].indices
+    buffer = stores[0].buffer
+    same = all(s.indices == where for s in stores)
+    return same and all(n.indices == where for n in loads if n.buffer is buffer)
