@@ -10,8 +10,8 @@ import numpy as np
 
 from hw.config import Config
 from hw.isa import Opcode
-from sim.jit import Library, build
 from sim import kernels
+from sim.jit import Library, build
 from sim.program import F, Program, decode
 from sim.state import State, constants
 

@@ -9,9 +9,9 @@ A kernel is a plain Python function marked with `@kernel`. Its parameters are an
 
 The subset: assignments, `if`, `while`, `for ... in range(...)`, `for ... in unroll(...)` (a constant count, unrolled),
 `break`, `continue`, `return`, arithmetic, comparisons, `and/or/not`, conditional expressions, calls of other kernels,
-and `min max i32 i64 f32 where lane total invoke`. Integers wrap at their width. Elements of I8, U8, I32 arrays read as 32-bit integers,
-those of I64 as 64-bit; storing truncates. `a[i : i + n]` with constant `n` is a vector of `n` elements, and scalars
-broadcast. A variable keeps the type of its first assignment.
+and `min max i32 i64 f32 where lane total invoke`. Integers wrap at their width. Elements of I8, U8, I32 arrays read as
+32-bit integers, those of I64 as 64-bit; storing truncates. `a[i : i + n]` with constant `n` is a vector of `n`
+elements, and scalars broadcast. A variable keeps the type of its first assignment.
 
 The machine code is kept in the user's cache directory, keyed by everything that went into it, so that a second process
 loads it in milliseconds.
@@ -35,8 +35,12 @@ from typing import Any
 import llvmlite
 import numpy as np
 
-I8 = U8 = I32 = I64 = F32 = np.ndarray
-"""Annotations of pointer parameters; told apart by their spelling, not by their value."""
+# Annotations of pointer parameters; told apart by their spelling, not by their value.
+I8 = Any
+U8 = Any
+I32 = Any
+I64 = Any
+F32 = Any
 
 _DTYPES = {"I8": np.int8, "U8": np.uint8, "I32": np.int32, "I64": np.int64, "F32": np.float32}
 
@@ -143,9 +147,8 @@ def build(entries: Sequence[Kernel], constants: Mapping[str, int]) -> Library:
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default"
     )
-    try:
-        image = path.read_bytes()
-    except OSError:
+    image = _fetch(path)
+    if image is None:
         image = _emit(kernels, entries, constants, machine)
         _store(path, image)
     jit = llvm.create_lljit_compiler(machine)
@@ -157,13 +160,22 @@ def build(entries: Sequence[Kernel], constants: Mapping[str, int]) -> Library:
     return Library(functions, {entry.name: tracker[entry.name] for entry in entries}, (jit, tracker))
 
 
+def _fetch(path: Path) -> bytes | None:
+    """The object code in a cache entry, which its SHA-256 precedes; None if it is missing or damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+
 def _store(path: Path, image: bytes) -> None:
     """Write the cache entry atomically; a cache that cannot be written only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
-            file.write(image)
+            file.write(hashlib.sha256(image).digest() + image)
         os.replace(temporary, path)
     except OSError:
         return

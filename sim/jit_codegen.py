@@ -11,6 +11,9 @@ from llvmlite import ir
 
 from sim.jit import Kernel, KernelError
 
+Value = Any
+"""An IR value; llvmlite's builder is not typed."""
+
 _I1, _I32, _I64, _F32 = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.FloatType()
 _ELEMENTS = {"I8": ir.IntType(8), "U8": ir.IntType(8), "I32": _I32, "I64": _I64, "F32": _F32}
 _RANK = {_I1: 0, _I32: 1, _I64: 2, _F32: 3}
@@ -59,12 +62,12 @@ class _Generator:
         self.function = functions[item.name]
         self.module = self.function.module
         self.namespace = item.tree.args.args[0].arg
-        self.pointers: dict[str, tuple[ir.Value, str]] = {}
+        self.pointers: dict[str, tuple[Value, str]] = {}
         self.locals: dict[str, Any] = {}
         self.static: dict[str, int] = {}
         self.loops: list[tuple[ir.Block, ir.Block]] = []
         self.entry = self.function.append_basic_block("entry")
-        self.b = ir.IRBuilder(self.function.append_basic_block("body"))
+        self.b: Any = ir.IRBuilder(self.function.append_basic_block("body"))
 
     def fail(self, node: ast.AST, text: str) -> KernelError:
         return KernelError(f"kernel {self.item.name}, line {getattr(node, 'lineno', 0)}: {text}")
@@ -239,7 +242,7 @@ class _Generator:
             return self.b.zext(value, target) if kind == "U8" else self.b.sext(value, target)
         return value
 
-    def address(self, node: ast.Subscript) -> tuple[ir.Value, str, int]:
+    def address(self, node: ast.Subscript) -> tuple[Value, str, int]:
         """Pointer to the element or vector, the array's kind, and the number of lanes (0: one element)."""
         if not isinstance(node.value, ast.Name) or node.value.id not in self.pointers:
             raise self.fail(node, f"{ast.unparse(node.value)} is not an array")
@@ -299,7 +302,7 @@ class _Generator:
             raise self.fail(node, "operator")
         return action(left, right)
 
-    def floor_division(self, operator: ast.operator, left: ir.Value, right: ir.Value) -> ir.Value:
+    def floor_division(self, operator: ast.operator, left: Value, right: Value) -> Value:
         zero = ir.Constant(left.type, 0 if isinstance(left.type, ir.IntType) else None)
         remainder = self.b.srem(left, right)
         odd = self.b.and_(
@@ -334,7 +337,7 @@ class _Generator:
         if not dynamic:
             return int(conjunction)
         after = self.function.append_basic_block("bool")
-        incoming: list[tuple[ir.Value, ir.Block]] = []
+        incoming: list[tuple[Value, Any]] = []
         for part in dynamic[:-1]:
             test = self.truth(self.value(part))
             incoming.append((_I1(not conjunction), self.b.block))
@@ -422,7 +425,7 @@ class _Generator:
             return self.b.select(values[0], left, right)
         raise self.fail(node, f"unknown function {name}")
 
-    def invoke(self, node: ast.Call) -> ir.Value:
+    def invoke(self, node: ast.Call) -> Value:
         address = self.cast(self.value(node.args[0]), _I64)
         arguments = []
         for argument in node.args[1:]:
@@ -435,18 +438,19 @@ class _Generator:
 
     # ------------------------------------------------------------------ types
 
-    def truth(self, value: Any) -> ir.Value:
+    def truth(self, value: Any) -> Value:
         if isinstance(value, int):
             return _I1(bool(value))
-        return value if value.type == _I1 else self.b.icmp_signed("!=", value, value.type(0))
+        kind: Any = value.type
+        return value if kind == _I1 else self.b.icmp_signed("!=", value, kind(0))
 
-    def common(self, left: Any, right: Any) -> ir.Type:
+    def common(self, left: Any, right: Any) -> Any:
         """The type both sides convert to; a Python int takes the other side's."""
         if isinstance(left, int) and isinstance(right, int):
             return _I64
         if isinstance(left, int) or isinstance(right, int):
-            kind = right.type if isinstance(left, int) else left.type
-            return _I64 if kind == _I1 else kind
+            typed: Any = right if isinstance(left, int) else left
+            return _I64 if typed.type == _I1 else typed.type
         a, b = _scalar(left.type), _scalar(right.type)
         element = a if _RANK[a] >= _RANK[b] else b
         element = _I32 if element == _I1 else element
@@ -455,11 +459,11 @@ class _Generator:
                 return ir.VectorType(element, side.type.count)
         return element
 
-    def unify(self, left: Any, right: Any) -> tuple[ir.Value, ir.Value]:
+    def unify(self, left: Any, right: Any) -> tuple[Value, Value]:
         kind = self.common(left, right)
         return self.cast(left, kind), self.cast(right, kind)
 
-    def cast(self, value: Any, kind: ir.Type) -> ir.Value:
+    def cast(self, value: Any, kind: Any) -> Value:
         if isinstance(kind, ir.VectorType):
             if isinstance(value, int):
                 constant = self.cast(value, kind.element).constant
@@ -483,13 +487,13 @@ class _Generator:
             return self.b.trunc(value, kind)
         return self.b.zext(value, kind) if source == _I1 else self.b.sext(value, kind)
 
-    def splat(self, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+    def splat(self, value: Value, kind: Any) -> Value:
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.b.insert_element(undefined, value, _I32(0))
         return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count))
 
 
-def _scalar(kind: ir.Type) -> Any:
+def _scalar(kind: Any) -> Any:
     return kind.element if isinstance(kind, ir.VectorType) else kind
 
 

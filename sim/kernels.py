@@ -1,7 +1,8 @@
 """What each instruction does to the buffers and the memory, as kernels (see `sim.jit` for the language).
 
-Arrays: `t` the program rows (`sim.program`), `p` run-time parameters (`P`), `mem` the DRAM image, `uop inp wgt aux acc out` the buffers (bytes,
-`acc` in words), `tile` and `lanes` scratch, `fault` where a failed check leaves (code, index, depth).
+Arrays: `t` the program rows (`sim.program`), `p` run-time parameters (`P`), `mem` the DRAM image, `uop inp wgt aux acc
+out` the buffers (bytes, `acc` in words), `tile` and `lanes` scratch, `fault` where a failed check leaves (code, index,
+depth).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from enum import IntEnum
 from typing import Any
 
 from hw.isa import AluOp, AluSource, Buffer, Opcode
-from sim.program import F
 from sim.jit import F32, I8, I32, I64, U8, f32, i32, i64, kernel, lane, total, unroll, where
+from sim.program import F
 
 
 class P(IntEnum):
@@ -124,7 +125,8 @@ def gemm(c: Any, row: int, t: I64, p: I64, uop: U8, inp: I8, wgt: I8, acc: I32, 
     dst_in = t[row + F.DST_IN]
     src_in = t[row + F.SRC_IN]
     wgt_in = t[row + F.WGT_IN]
-    shared = (t[row + F.WGT_OUT] == 0 and wgt_in == 0 and inner * t[row + F.ITER_OUT] > 3) or (wgt_in == 0 and inner > 3)
+    sharing = inner * t[row + F.ITER_OUT] if t[row + F.WGT_OUT] == 0 else inner
+    shared = wgt_in == 0 and sharing > 3
     for u in range(begin, begin + t[row + F.UOP_COUNT]):
         word = uop_word(c, uop, u)
         overwrite = word & 1
@@ -287,8 +289,9 @@ def store(c: Any, row: int, t: I64, mem: U8, out: U8) -> int:
 
 @kernel
 def execute(
-    c: Any, i: int, t: I64, p: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32, lanes: I64, fault: I64
-) -> int:
+    c: Any, i: int, t: I64, p: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32,
+    lanes: I64, fault: I64,
+) -> int:  # fmt: skip
     """Do instruction `i`; 1 if it is illegal (nothing is done then, and `fault` says why)."""
     row = i * F.ROW
     op = t[row + F.OPCODE]
@@ -320,8 +323,8 @@ def execute(
 
 @kernel
 def execute_range(
-    c: Any, begin: int, end: int, t: I64, p: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8, tile: F32,
-    lanes: I64, fault: I64,
+    c: Any, begin: int, end: int, t: I64, p: I64, mem: U8, uop: U8, inp: I8, wgt: I8, aux: I8, acc: I32, out: I8,
+    tile: F32, lanes: I64, fault: I64,
 ) -> int:  # fmt: skip
     """Do instructions begin..end-1 in order; the index of the first illegal one, or `end`."""
     for i in range(begin, end):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -99,9 +100,9 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
     """The `count` instructions at byte `address` of the DRAM image `memory` (uint8), decoded and checked.
 
     Raises ProgramError, naming the first bad instruction, its field and the legal range, for: a program outside the
-    memory or not aligned to the larger of instruction and bus word, an unknown opcode or operation, stray bits, a size of 0, a token
-    flag for a neighbour that the unit lacks, MULADD with an immediate source, a copy that leaves its buffer or the
-    memory. (Indices that depend on micro-ops are checked when the instruction executes.)
+    memory or not aligned to the larger of instruction and bus word, an unknown opcode or operation, stray bits, a size
+    of 0, a token flag for a neighbour that the unit lacks, MULADD with an immediate source, a copy that leaves its
+    buffer or the memory. (Indices that depend on micro-ops are checked when the instruction executes.)
     """
     check_memory(memory)
     size = cfg.instruction_bytes
@@ -129,7 +130,7 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
                 if field.signed:
                     values -= (values >> (field.width - 1)) << field.width
                 if field.kind is not None and field.kind is not bool:
-                    bad[rows[~np.isin(values, [int(k) for k in field.kind])]] = True
+                    bad[rows[~np.isin(values, _members(field.kind))]] = True
                 table[rows, F[field.name.upper()]] = values
             table[rows, F.UNIT] = isa.BY_OPCODE[opcode].UNIT
             used = layout[-1].offset + layout[-1].width
@@ -159,6 +160,11 @@ def _bits(words: np.ndarray, offset: int, width: int) -> np.ndarray:
     if shift + width > 64:
         values = values | (words[:, word + 1] << np.uint64(64 - shift))
     return (values & np.uint64((1 << width) - 1)).astype(np.int64)
+
+
+def _members(kind: Any) -> list[int]:
+    """The legal values of an enumerated field."""
+    return [int(member) for member in kind]
 
 
 def _stray(words: np.ndarray, used: int) -> np.ndarray:

@@ -83,4 +83,3 @@ class State:
         name, what, buffer = _FAULTS[Fault(int(self.fault[0]))]
         last, depth = int(self.fault[1]), int(self.fault[2])
         return ProgramError(f"reaches {what} {last}; the {buffer} buffer holds 0..{depth - 1}", index, name)
-

@@ -6,8 +6,8 @@ from typing import Any
 
 from hw.timing import READ
 from sim.cycle.layout import NEVER, S, W
-from sim.jit import I64, kernel
 from sim.cycle.memory import accept_read, burst_of, end_read, gap
+from sim.jit import I64, kernel
 from sim.program import F
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hw.isa import Unit
 from hw.timing import DECODE, READ, SRAM_WRITE
 from sim.cycle.layout import NEVER, S, W
-from sim.jit import I64, kernel
 from sim.cycle.memory import accept_read, beats_of, burst_of, end_read, gap, pieces_of
+from sim.jit import I64, kernel
 from sim.program import F
 
 

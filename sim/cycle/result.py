@@ -46,8 +46,8 @@ class Span(NamedTuple):
 class CycleResult:
     """A cycle simulation. Arrays have one entry an instruction, in program order; cycles count from 0.
 
-    dispatch, start, issue, last, retire: int64[n]. `issue` is the first cycle in the issue stage (load, store: the first
-    with an address), `last` the last operation's (load: last cycle on the data side; store: last write beat).
+    dispatch, start, issue, last, retire: int64[n]. `issue` is the first cycle in the issue stage (load, store: the
+    first with an address), `last` the last operation's (load: last cycle on the data side; store: last write beat).
     causes: int64[n, len(hw.timing.CAUSES)], rows of 0 for what is not a compute instruction; `drain` is not in it.
     beats: int64[n], bus words that the instruction reads or writes.
     """

@@ -10,8 +10,8 @@ from typing import Any
 from hw.isa import Unit
 from hw.timing import DECODE, RESPONSE, STORE_READ, STORE_RETIRE, WRITE
 from sim.cycle.layout import RING, S, W
-from sim.jit import I64, kernel
 from sim.cycle.memory import beats_of, burst_of, gap, pieces_of
+from sim.jit import I64, kernel
 from sim.program import F
 
 

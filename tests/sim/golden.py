@@ -9,18 +9,23 @@ import numpy as np
 
 from hw import isa
 from hw.config import Config
-from hw.isa import AluOp, AluSource, Alu, Buffer, Gemm, Load, Requant, Store
+from hw.isa import Alu, AluOp, AluSource, Buffer, Gemm, Load, Requant, Store
 
 
 @dataclass
 class Golden:
-    """One machine's buffers: bytes, and int32 accumulators [acc_depth, batch, block_out]."""
+    """One machine's buffers: bytes, and int32 accumulators [acc_depth, batch, block_out].
+
+    `used` tells the micro-ops of each compute instruction that has run.
+    """
 
     cfg: Config
     memory: np.ndarray
 
     def __post_init__(self) -> None:
         cfg = self.cfg
+        self.index = 0
+        self.used: dict[int, list[isa.Uop]] = {}
         self.buffers = {
             Buffer.UOP: np.zeros(cfg.uop_buffer, np.uint8),
             Buffer.INP: np.zeros(cfg.inp_buffer, np.uint8),
@@ -32,7 +37,8 @@ class Golden:
 
     def run(self, address: int, count: int) -> None:
         size = self.cfg.instruction_bytes
-        for instr in isa.decode_program(self.memory[address : address + count * size].copy(), self.cfg):
+        program = isa.decode_program(self.memory[address : address + count * size].copy(), self.cfg)
+        for self.index, instr in enumerate(program):
             getattr(self, "do_" + type(instr).__name__.lower())(instr)
 
     def do_sync(self, instr: Any) -> None:
@@ -54,6 +60,7 @@ class Golden:
 
     def points(self, m: Gemm | Alu | Requant) -> Any:
         uops = isa.decode_uops(self.buffers[Buffer.UOP], self.cfg)[m.uop_begin : m.uop_begin + m.uop_count]
+        self.used[self.index] = uops
         for u in uops:
             for i in range(m.iter_out):
                 for j in range(m.iter_in):
@@ -92,15 +99,7 @@ class Golden:
             else:
                 y = (self.acc if m.source == AluSource.ACC else aux)[s].astype(np.int64)
             low = (y + (1 << 17)) % (1 << 18) - (1 << 17)
-            value = {
-                AluOp.ADD: lambda: x + y,
-                AluOp.MUL: lambda: x * low,
-                AluOp.MAX: lambda: np.maximum(x, y),
-                AluOp.MIN: lambda: np.minimum(x, y),
-                AluOp.SHR: lambda: x >> (y & 31),
-                AluOp.MULADD: lambda: (x << m.shift) + low * m.imm,
-            }[m.op]()
-            self.write(m, offset, wrap(value))
+            self.write(m, offset, wrap(alu(m, x, y, low)))
 
     def do_requant(self, m: Requant) -> None:
         cfg = self.cfg
@@ -116,6 +115,22 @@ class Golden:
                 for o in range(cfg.block_out):
                     result[b, o] = half_even(int(value[b, o]) * int(mult[o]), int(shift[o])) + m.zero_point
             self.write(m, offset, np.minimum(np.maximum(result, m.low), m.high))
+
+
+def alu(m: Alu, x: np.ndarray, y: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """The operation's result before wrapping; `low` is the low 18 bits of y, signed."""
+    match m.op:
+        case AluOp.ADD:
+            return x + y
+        case AluOp.MUL:
+            return x * low
+        case AluOp.MAX:
+            return np.maximum(x, y)
+        case AluOp.MIN:
+            return np.minimum(x, y)
+        case AluOp.SHR:
+            return x >> (y & 31)
+    return (x << m.shift) + low * m.imm
 
 
 def half_even(x: int, shift: int) -> int:

@@ -18,6 +18,8 @@ from hw.isa import Alu, AluOp, AluSource, Buffer, Gemm, Instruction, Load, Requa
 MEMORY_BYTES = 1 << 17
 PROGRAM = 1 << 16
 DATA = 1 << 15
+BLOCKS = ((1, 16, 16), (1, 4, 8), (1, 16, 4), (2, 8, 32), (4, 16, 8))
+"""batch, block_in, block_out of the random configurations: few, because each needs its own compiled kernels."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,18 @@ class Case:
     memory: np.ndarray
     program: list[Instruction]
     uops: list[Uop]
+    address: int = PROGRAM
 
-    @property
-    def address(self) -> int:
-        return PROGRAM
+    def used_uops(self) -> dict[int, list[Uop]]:
+        """The micro-ops of each compute instruction."""
+        return {
+            i: self.uops[m.uop_begin : m.uop_begin + m.uop_count]
+            for i, m in enumerate(self.program)
+            if isinstance(m, Gemm | Alu | Requant)
+        }
 
     def run_arguments(self) -> tuple[np.ndarray, int, int, Config]:
-        return self.memory.copy(), PROGRAM, len(self.program), self.cfg
+        return self.memory.copy(), self.address, len(self.program), self.cfg
 
 
 def place(program: list[Instruction], cfg: Config, seed: int = 0, uops: list[Uop] | None = None) -> Case:
@@ -50,12 +57,12 @@ def place(program: list[Instruction], cfg: Config, seed: int = 0, uops: list[Uop
 
 
 def random_config(rng: np.random.Generator) -> Config:
-    """A small machine: any block sizes, batch, odd buffer depths, bus width and memory."""
+    """A small machine: several block sizes, batch, odd buffer depths, bus width and memory."""
 
     def pick(*options: int) -> int:
         return int(rng.choice(options))
 
-    batch, block_in, block_out = pick(1, 1, 2, 4), pick(4, 8, 16), pick(4, 8, 16, 32)
+    batch, block_in, block_out = BLOCKS[pick(*range(len(BLOCKS)))]
     vector = batch * block_out
     params = -(-8 // batch)
     axi = "axi4" if rng.random() < 0.3 else "axi3"
@@ -78,6 +85,7 @@ def random_config(rng: np.random.Generator) -> Config:
         acc_buffer=4 * vector * pick(7, 12, 40),
         out_buffer=vector * pick(7, 12, 40),
         aux_buffer=vector * (params * pick(1, 2, 3) + pick(0, 1, 5)),
+        token_depth=pick(1, 2, 63),
         load_queue=pick(2, 3, 32),
         compute_queue=pick(2, 3, 32),
         store_queue=pick(2, 3, 32),
@@ -94,10 +102,10 @@ def random_case(seed: int, length: int = 40, cfg: Config | None = None) -> Case:
     rng = np.random.default_rng(seed)
     cfg = random_config(rng) if cfg is None else cfg
     maker = _Maker(rng, cfg)
+    # Loaded first and never changed.
     uops = [maker.uop() for _ in range(cfg.uop_depth)]
     size = len(uops) * cfg.uop_bytes
     program: list[Instruction] = [Load(buffer=Buffer.UOP, seg=size, push_next=True), Sync(pop_prev=True)]
-    # A few instructions first, so that the program does not always start with the same waits.
     for _ in range(length):
         program.append(maker.instruction(uops))
     return place(_with_tokens(rng, program, cfg.token_depth), cfg, seed, uops)
@@ -146,8 +154,11 @@ class _Maker:
             room -= (y_size - 1) * y_sram
             dram_room = dram_bytes - seg - (x_size - 1) * x_dram - (y_size - 1) * y_dram
             if dram_room >= 0:
-                return dict(seg=seg, x_size=x_size, x_dram=x_dram, x_sram=x_sram, y_size=y_size, y_dram=y_dram,
-                            y_sram=y_sram, sram=self.below(room + 1), dram=self.below(dram_room + 1))  # fmt: skip
+                return {
+                    "sram": self.below(room + 1), "dram": self.below(dram_room + 1), "seg": seg,
+                    "x_size": x_size, "x_dram": x_dram, "x_sram": x_sram,
+                    "y_size": y_size, "y_dram": y_dram, "y_sram": y_sram,
+                }  # fmt: skip
             x_size, y_dram = 1, y_dram // 2
 
     def load(self) -> Load:
@@ -172,16 +183,15 @@ class _Maker:
             room -= (n - 1) * outer
             return self.below(room + 1), outer, inner
 
-        loops = dict(uop_begin=begin, uop_count=count, iter_out=n, iter_in=m)
+        loops = {"uop_begin": begin, "uop_count": count, "iter_out": n, "iter_in": m}
         most_dst, most_src = max(u.dst for u in chosen), max(u.src for u in chosen)
         to_out = rng.random() < 0.4 and most_dst < cfg.out_depth
         depth = min(cfg.acc_depth, cfg.out_depth) if to_out else cfg.acc_depth
         dst_base, dst_out, dst_in = walk(depth, most_dst)
-        loops |= dict(dst_base=dst_base, dst_out=dst_out, dst_in=dst_in)
+        loops |= {"dst_base": dst_base, "dst_out": dst_out, "dst_in": dst_in}
         if kind == 1:
             base, outer, inner = walk(cfg.inp_depth, most_src)
             wbase, wouter, winner = walk(cfg.wgt_depth, max(u.wgt for u in chosen))
-            dst_base, dst_out, dst_in = walk(cfg.acc_depth, most_dst)
             return Gemm(**loops, src_base=base, src_out=outer, src_in=inner, wgt_base=wbase, wgt_out=wouter,
                         wgt_in=winner)  # fmt: skip
         if kind == 3:

@@ -7,7 +7,7 @@ each rule is a test made anew every cycle, as hardware makes it. Bits are not si
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,11 +70,14 @@ class Burst:
 
 @dataclass
 class Reference:
-    """One run; `run()` steps it to its end."""
+    """One run; `run()` steps it to its end. `uops` has the micro-ops of each compute instruction.
+
+    `retire` and `causes` (cause -> cycles) are by instruction; `drain` counts the cycles after the last compute one.
+    """
 
     cfg: Config
     program: list[Instruction]
-    uops: list[Uop]
+    uops: Mapping[int, list[Uop]]
     address: int
     retire: dict[int, int] = field(default_factory=dict)
     causes: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -296,14 +299,14 @@ class Reference:
 
     # -------------------------------------------------------------- section 6: compute
 
-    def operations(self, m: Instruction) -> deque[Any]:
+    def operations(self, index: int, m: Instruction) -> deque[Any]:
         """What the instruction does in the issue stage: "sync", "param", or (kind, reads, write or None)."""
         steps: deque[Any] = deque()
         if isinstance(m, Sync):
             steps.append("sync")
             return steps
         assert isinstance(m, Gemm | Alu | Requant)
-        for u in self.uops[m.uop_begin : m.uop_begin + m.uop_count]:
+        for u in self.uops[index]:
             if isinstance(m, Requant):
                 steps.extend(["param"] * self.cfg.param_vectors)
             for i in range(m.iter_out):
@@ -319,7 +322,7 @@ class Reference:
     def step_issue(self, c: int, tokens: dict[tuple[int, int], int], queued: list[list[int]]) -> None:
         if self.issue is None and self.decode is not None and c >= self.decode.started + timing.DECODE:
             self.issue, self.decode = self.decode, None
-            self.steps = self.operations(self.issue.instr)
+            self.steps = self.operations(self.issue.index, self.issue.instr)
         if self.issue is None:
             self.idle_cause(c, tokens, queued)
             return
