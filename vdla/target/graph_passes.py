@@ -1,0 +1,119 @@
+"""Rewrites of the integer graph that VDLA adds before partitioning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compiler.errors import ShapeError
+from compiler.graph.ir import Graph, Node, Rewriter, Value, rewrite
+from compiler.graph.pass_manager import GraphPass
+from compiler.ops import Pattern, TensorType, get_op
+from compiler.ops.registry import REQUIRED, Attrs, OpDef, register
+from hw.config import Config
+
+IMAGE_CONV = "image_conv2d"
+
+
+def _image_as_nchw(x: TensorType, w: TensorType) -> tuple[int, int, int, int]:
+    if len(x.shape) != 3 or len(w.shape) != 4 or x.shape[2] % w.shape[1]:
+        raise ShapeError(f"{IMAGE_CONV}: image {x.shape} must be [N,H,W*C] for weights {w.shape}")
+    return (x.shape[0], w.shape[1], x.shape[1], x.shape[2] // w.shape[1])
+
+
+def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    x, w = types
+    as_conv = {**attrs, "pads": (0, 0, 0, 0), "dilations": (1, 1), "groups": 1, "pad_value": 0}
+    return get_op("conv2d").infer([TensorType(_image_as_nchw(x, w), x.dtype), w], as_conv)
+
+
+def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray:
+    x, w = arrays
+    n, c, h, width = _image_as_nchw(TensorType(x.shape, x.dtype.name), TensorType(w.shape, w.dtype.name))
+    nchw = np.ascontiguousarray(x.reshape(n, h, width, c).transpose(0, 3, 1, 2))
+    as_conv = {**attrs, "pads": (0, 0, 0, 0), "dilations": (1, 1), "groups": 1, "pad_value": 0}
+    return get_op("conv2d").reference([nchw, w], as_conv)
+
+
+register(
+    OpDef(
+        IMAGE_CONV,
+        Pattern.COMPLEX,
+        _infer,
+        _reference,
+        arity=(2, 2),
+        attrs={"strides": REQUIRED},
+        doc="Convolution of an image [N,H,W*C] whose padding is in place, by w [O,C,kh,kw] -> int32 [N,O,H',W'].",
+    )
+)
+
+
+def dense_as_convolution(graph: Graph) -> Graph:
+    """requantize(dense(reshape(x [N,C,H,W]))) becomes a convolution with a kernel of HxW: the tensor need not be
+    unpacked to be flattened."""
+
+    def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
+        dense = inputs[0].producer if node.op == "requantize" else None
+        if dense is None or dense.op != "dense" or len(dense.inputs) != 2:
+            return None
+        flat, w = dense.inputs
+        reshape = flat.producer
+        if reshape is None or reshape.op != "reshape" or w.const is None:
+            return None
+        x = reshape.inputs[0]
+        if len(x.shape) != 4 or flat.shape[0] != x.shape[0]:
+            return None
+        new = rewriter.graph
+        kernel = new.const(w.const.reshape(w.shape[0], *x.shape[1:]), f"{w.name}.kernel")
+        acc = new.op("conv2d", [x, kernel], {"strides": (1, 1)}, name=dense.name, output=f"{dense.output.name}.conv")
+        out = node.output
+        value = new.op(
+            "requantize", [acc, inputs[1]], node.attrs, name=node.name, output=f"{out.name}.conv", quant=out.quant
+        )
+        return new.op(
+            "reshape", [value], {"shape": out.shape}, name=f"{node.name}.flat", output=out.name, origin=out.origin,
+            quant=out.quant,
+        )  # fmt: skip
+
+    return rewrite(graph, visit)
+
+
+def image_convolution(cfg: Config, graph: Graph) -> Graph:
+    """The first convolution, when its image has few channels, reads the image as rows of pixels.
+
+    Padding and transposition join the quantisation of the input; the DMA builds the patches.
+    """
+
+    def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
+        if node.op != "conv2d" or node.attrs["groups"] != 1 or tuple(node.attrs["dilations"]) != (1, 1):
+            return None
+        x, w = inputs
+        n, c, h, width = x.shape
+        if x.dtype != "int8" or 2 * c > cfg.block_in or x.producer is None or x.producer.op != "quantize":
+            return None
+        new = rewriter.graph
+        top, left, bottom, right = node.attrs["pads"]
+        if any(node.attrs["pads"]):
+            x = new.op(
+                "pad", [x], {"pads": ((0, 0), (0, 0), (top, bottom), (left, right)), "value": node.attrs["pad_value"]},
+                name=f"{node.name}.pad", quant=x.quant,
+            )  # fmt: skip
+        x = new.op("transpose", [x], {"perm": (0, 2, 3, 1)}, name=f"{node.name}.pixels", quant=x.quant)
+        shape = (n, h + top + bottom, (width + left + right) * c)
+        x = new.op("reshape", [x], {"shape": shape}, name=f"{node.name}.rows", quant=x.quant)
+        out = node.output
+        return new.op(
+            IMAGE_CONV, [x, w], {"strides": node.attrs["strides"]}, name=node.name, output=out.name, origin=out.origin,
+            quant=out.quant,
+        )  # fmt: skip
+
+    return rewrite(graph, visit)
+
+
+def vdla_passes(cfg: Config) -> list[GraphPass]:
+    """The passes in order."""
+    return [
+        GraphPass("dense_as_convolution", dense_as_convolution),
+        GraphPass("image_convolution", lambda graph: image_convolution(cfg, graph)),
+    ]
