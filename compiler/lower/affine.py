@@ -236,8 +236,10 @@ class Indexer:
         return -inf, inf
 
     def span(self, a: Affine, fixed: set[Var]) -> tuple[Affine, int] | None:
-        """The values of ``a`` when every variable outside ``fixed`` runs over its loop: ``(lowest, n)`` with all values in
-        ``lowest ... lowest + n`` and ``lowest`` over fixed variables only; None if no constant ``n`` is known."""
+        """The values of ``a`` when every variable outside ``fixed`` runs over its loop.
+
+        ``(lowest, n)``: all values lie in ``lowest ... lowest + n``, and ``lowest`` is over fixed variables only; None
+        if no constant ``n`` is known."""
         low = Affine({}, a.const)
         width = 0
         for atom, c in a.terms.items():
@@ -303,7 +305,7 @@ class Indexer:
                 return const(op == "eq", "bool")
             if lo > 0 or hi < 0:
                 return const(op == "ne", "bool")
-        left = Affine({t: c for t, c in diff.terms.items()})
+        left = Affine(diff.terms)
         return binary(op, self.expr(left), IntImm(-diff.const))
 
     def rewrite(self, expr: Expr, env: Mapping[Var, Affine], on_load: object) -> Expr:

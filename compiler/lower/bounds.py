@@ -1,18 +1,19 @@
 """Bound inference: how much of every stage is needed where it is computed, and what its loops run over.
 
-Consumers are looked at before producers.  The region of a producer is what its consumers read while one iteration of the
-loop it is computed at runs: loops inside are relaxed over their whole range, loops outside are fixed.  Regions have a
-symbolic start and a constant extent, so tiles have the same shape in every iteration; what sticks out of the tensor is
-guarded.
+Consumers are looked at before producers.  The region of a producer is what its consumers read while one iteration of
+the loop it is computed at runs: loops inside are relaxed over their whole range, loops outside are fixed.  Regions have
+a symbolic start and a constant extent, so tiles have the same shape in every iteration; what sticks out of the tensor
+is guarded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
-from compiler.ir.nodes import Buffer, Expr, IntImm, Load, Var, minimum, rewrite_expr, walk_expr
-from compiler.lower.affine import ZERO, Affine, Indexer
+from compiler.ir.nodes import Binary, Buffer, Expr, IntImm, Load, Select, Var, minimum, rewrite_expr, walk_expr
+from compiler.lower.affine import ZERO, Affine, Indexer, is_index
 from compiler.te.errors import ScheduleError
 from compiler.te.relations import Fuse, Relation, Split, pass_down
 from compiler.te.schedule import Schedule
@@ -42,6 +43,7 @@ class StageBounds:
     values: dict[Var, Affine]
     buffer: Buffer
     children: dict[IterVar, list[StageBounds]] = field(default_factory=dict)
+    safe: bool | None = None
 
 
 @dataclass
@@ -86,7 +88,7 @@ def leaf_values(
     indexer: Indexer, relations: Iterable[Relation], extents: Mapping[IterVar, int], leaves: Mapping[IterVar, Affine]
 ) -> dict[Var, Affine]:
     """The value of every axis, from 0, over the loops ``leaves``."""
-    values: dict[Var, Affine] = dict(leaves)
+    values: dict[Var, Affine] = {**leaves}
     for r in reversed(list(relations)):
         if isinstance(r, Split):
             values[r.parent] = values[r.outer].scaled(extents[r.inner]) + values[r.inner]
@@ -149,6 +151,11 @@ def _infer_stage(
         region = [(ZERO, n) for n in shape]
     else:
         region = _region(stage, readers[stage.tensor], found, indexer, set(outer))
+    if stage.tensorized is not None:
+        # An intrinsic computes its whole block, however little of it is read.
+        leaves = stage.leaf_iter_vars
+        block = set(leaves[leaves.index(stage.tensorized[0]) :])
+        region = [(ZERO, n) if a in block else r for a, n, r in zip(op.axis, shape, region, strict=True)]
     extents: dict[IterVar, int] = {a: n for a, (_, n) in zip(op.axis, region, strict=True)}
     extents.update((a, a.extent) for a in op.reduce_axis)
     pass_down(stage.relations, extents)
@@ -246,10 +253,10 @@ def _union(indexer: Indexer, a: tuple[Affine, int], b: tuple[Affine, int]) -> tu
     """The hull of two spans; None if its width has no constant bound."""
     low, high = indexer.range(b[0] - a[0])
     if low >= 0:
-        return None if high == float("inf") else (a[0], max(a[1], int(high) + b[1]))
+        return None if high == inf else (a[0], max(a[1], int(high) + b[1]))
     if high <= 0:
-        return None if low == float("-inf") else (b[0], max(b[1], a[1] - int(low)))
-    if low == float("-inf") or high == float("inf"):
+        return None if low == -inf else (b[0], max(b[1], a[1] - int(low)))
+    if low == -inf or high == inf:
         return None
     lowest = indexer.affine(minimum(indexer.expr(a[0]), indexer.expr(b[0])), {})
     return lowest, max(a[1] + max(0, int(high)), b[1] + max(0, -int(low)))
@@ -308,12 +315,15 @@ def _unfuse(
     return None
 
 
-def guards(indexer: Indexer, info: StageBounds, values: Mapping[Var, Affine], reduce: bool) -> list[Expr]:
+def guards(bounds: Bounds, info: StageBounds, values: Mapping[Var, Affine], reduce: bool) -> list[Expr]:
     """Conditions under which an iteration computes an element, without those the loops' extents prove.
 
-    Two things need one: a split that does not divide its loop, and a region that sticks out of its tensor.
+    Two things need one: a split that does not divide its loop, and a region that sticks out of its tensor.  The second
+    is left out of stages that keep their own buffer if nothing they read is out of bounds there: what they compute
+    outside the tensor is never used, and tiles stay free of branches.
     ``reduce``: include the conditions on reduce loops.
     """
+    indexer = bounds.indexer
     out: dict[Expr, None] = {}
 
     def need(cond: Expr) -> None:
@@ -330,7 +340,68 @@ def guards(indexer: Indexer, info: StageBounds, values: Mapping[Var, Affine], re
             if r.parent in starts:
                 local = local - starts[r.parent]
             need(indexer.compare("lt", local, Affine({}, info.extents[r.parent])))
+    if not info.stage.is_output and reads_in_bounds(bounds, info):
+        return list(out)
     for d, a in enumerate(info.op.axis):
         need(indexer.compare("ge", values[a], ZERO))
         need(indexer.compare("lt", values[a], Affine({}, shape[d])))
     return list(out)
+
+
+def reads_in_bounds(bounds: Bounds, info: StageBounds) -> bool:
+    """True if every read of the stage is provably inside its buffer in every iteration of the loops.
+
+    Conditions of a ``select`` around a read count: they bound the linear forms they compare.
+    """
+    if info.safe is None:
+        info.safe = _safe(bounds, info, info.op.body, {})
+    return info.safe
+
+
+_Known = Mapping[frozenset[tuple[Expr, int]], tuple[float, float]]
+
+
+def _safe(bounds: Bounds, info: StageBounds, expr: Expr, known: _Known) -> bool:
+    indexer = bounds.indexer
+    if isinstance(expr, Select):
+        inside = {**known, **_bounds_from(indexer, expr.cond, info.values)}
+        return (
+            _safe(bounds, info, expr.cond, known)
+            and _safe(bounds, info, expr.true_value, inside)
+            and _safe(bounds, info, expr.false_value, known)
+        )
+    if isinstance(expr, Load) and isinstance(expr.buffer, Tensor):
+        shape = bounds.buffers[expr.buffer].shape
+        for index, start, n in zip(expr.indices, bounds.starts[expr.buffer], shape, strict=True):
+            here = indexer.affine(index, info.values)
+            low, high = indexer.range(here - start)
+            if low >= 0 and high < n:
+                continue
+            limit = known.get(frozenset(here.terms.items()))
+            if limit is None or not start.is_const:
+                return False
+            offset = here.const - start.const
+            if max(low, limit[0] + offset) < 0 or min(high, limit[1] + offset) >= n:
+                return False
+        return True
+    return all(_safe(bounds, info, child, known) for child in expr.children)
+
+
+def _bounds_from(
+    indexer: Indexer, cond: Expr, values: Mapping[Var, Affine]
+) -> dict[frozenset[tuple[Expr, int]], tuple[float, float]]:
+    """What a conjunction of comparisons says about linear forms without their constants."""
+    if isinstance(cond, Binary) and cond.op == "and":
+        left = _bounds_from(indexer, cond.a, values)
+        for key, (low, high) in _bounds_from(indexer, cond.b, values).items():
+            known = left.get(key, (-inf, inf))
+            left[key] = (max(low, known[0]), min(high, known[1]))
+        return left
+    if not isinstance(cond, Binary) or cond.op not in ("lt", "le", "gt", "ge") or not is_index(cond.a):
+        return {}
+    diff = indexer.affine(cond.a, values) - indexer.affine(cond.b, values)
+    bound = -diff.const
+    low, high = {
+        "lt": (-inf, bound - 1), "le": (-inf, bound), "gt": (bound + 1, inf), "ge": (bound, inf),
+    }[cond.op]  # fmt: skip
+    return {frozenset(diff.terms.items()): (low, high)}

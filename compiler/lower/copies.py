@@ -26,7 +26,7 @@ from compiler.ir.nodes import (
 
 
 def instantiate(stmt: Stmt, env: Mapping[Var, ExprLike], buffers: Mapping[Buffer, Buffer] | None = None) -> Stmt:
-    """A copy of ``stmt`` with variables (and buffers) replaced, with loop variables and allocated buffers of its own."""
+    """A copy of ``stmt`` with variables (and buffers) replaced; its loop variables and allocations are its own."""
     table: dict[Var, Expr] = {v: as_expr(e) for v, e in env.items()}
     renamed: dict[Buffer, Buffer] = dict(buffers or {})
     memo: dict[int, tuple[Expr, Expr]] = {}

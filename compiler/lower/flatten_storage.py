@@ -14,6 +14,7 @@ from compiler.ir.nodes import (
     Seq,
     Stmt,
     Store,
+    Var,
     map_stmt,
     walk_stmt,
 )
@@ -74,4 +75,4 @@ def flatten_storage(func: PrimFunc) -> PrimFunc:
     return PrimFunc(func.name, [flat(b) for b in func.params], go(func.body), attrs)
 
 
-_NO_ENV: dict[object, Affine] = {}
+_NO_ENV: dict[Var, Affine] = {}

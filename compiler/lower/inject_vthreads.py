@@ -1,7 +1,8 @@
 """Virtual threads become one instruction stream (paper, section 4.4).
 
-A loop bound to a virtual thread disappears: buffers that belong to one thread get a leading dimension, one slice a thread,
-and what depends on the thread is repeated for each of them, statement by statement, while the loops around stay:
+A loop bound to a virtual thread disappears: buffers that belong to one thread get a leading dimension, one slice a
+thread, and what depends on the thread is repeated for each of them, statement by statement, while the loops around
+stay:
 
     for t in vthread(2):                      a = allocate(2 slices)
         a = allocate(...)                     for k in range(n):
@@ -85,7 +86,7 @@ class _Injector:
     # ------------------------------------------------------------------ what depends on the thread
 
     def uses(self, stmt: Stmt) -> frozenset[Var | Buffer]:
-        """The thread variable, if used, and buffers allocated inside the loop that a statement's own expressions touch."""
+        """The thread variable, if used, and the loop's buffers that a statement's own expressions touch."""
         hit = self._uses.get(id(stmt))
         if hit is not None:
             return hit[1]

@@ -155,7 +155,7 @@ class _Maker:
             value = op.body.reducer.combine(Load(info.buffer, tuple(target)), source)
         else:
             value = self.value(op.body, info.values)
-        return guarded(guards(self.indexer, info, info.values, True), Store(info.buffer, target, value))
+        return guarded(guards(self.bounds, info, info.values, True), Store(info.buffer, target, value))
 
     def _init(self, info: StageBounds, first_reduce: int) -> Stmt:
         """The nest that stores the reduction's identity, over fresh copies of the data loops inside it."""
@@ -177,7 +177,7 @@ class _Maker:
         for a, low in zip(op.axis, info.start, strict=True):
             env[a] = env[a] + low
         body: Stmt = Store(info.buffer, self.target(info, env), op.body.reducer.identity(op.output.dtype))
-        body = guarded(guards(self.indexer, info, env, False), body)
+        body = guarded(guards(self.bounds, info, env, False), body)
         for leaf, fresh in reversed(copies):
             body = loop(fresh, info.extents[leaf], body, stage.attrs.get(leaf))
         return body

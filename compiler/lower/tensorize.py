@@ -1,9 +1,9 @@
 """Tensorize: match the inner loops of a stage against a declared intrinsic and put its statement there.
 
-The sub-nest is brought to the form of a declaration (one variable an axis, starts taken out), then both expressions are
-compared in normal form: index arithmetic as linear forms, commutative operands in any order, sums and products of integers
-flattened, conversions that only widen merged.  Operands become regions: the start over the loops outside, and strides that
-must be those declared.
+The sub-nest is brought to the form of a declaration (one variable an axis, starts taken out), then both expressions
+are compared in normal form: index arithmetic as linear forms, commutative operands in any order, sums and products of
+integers flattened, conversions that only widen merged.  Operands become regions: the start over the loops outside, and
+strides that must be those declared.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _tensorize(bounds: Bounds, info: StageBounds, inner_from: int, on_load: Load
     stage, op = info.stage, info.op
     leaves = stage.leaf_iter_vars
     inner = {v for v in leaves[inner_from:] if info.extents[v] > 1}
-    conditions = guards(indexer, info, info.values, True)
+    conditions = guards(bounds, info, info.values, True)
     for cond in conditions:
         if any(n in inner for n in walk_expr(cond) if isinstance(n, IterVar)):
             raise _Mismatch(f"the tensorized loops need the guard {cond}: their extents do not divide the tensor's")
@@ -254,7 +254,8 @@ class _Matcher:
 
     def _binary(self, expected: Binary, found: Binary) -> None:
         if expected.op != found.op:
-            raise _Mismatch(f"the operations differ ({BINARY_OPS[expected.op]}, {BINARY_OPS[found.op]})", expected, found)
+            which = f"{BINARY_OPS[expected.op]}, {BINARY_OPS[found.op]}"
+            raise _Mismatch(f"the operations differ ({which})", expected, found)
         op = expected.op
         if op not in COMMUTATIVE_OPS:
             self.match(expected.a, found.a)
@@ -297,9 +298,11 @@ class _Matcher:
         if before is None:
             self.operands[tensor] = operand
         elif before.buffer is not operand.buffer:
-            raise _Mismatch(f"operand '{tensor.name}' is read from two buffers", before.buffer.name, operand.buffer.name)
+            names = before.buffer.name, operand.buffer.name
+            raise _Mismatch(f"operand '{tensor.name}' is read from two buffers", *names)
         elif not all(x.same(y) for x, y in zip(before.base, operand.base, strict=True)):
-            raise _Mismatch(f"operand '{tensor.name}' is read at two places", before.text(self.indexer), operand.text(self.indexer))
+            places = before.text(self.indexer), operand.text(self.indexer)
+            raise _Mismatch(f"operand '{tensor.name}' is read at two places", *places)
 
     def bind_output(self, buffer: Buffer, target: list[Affine]) -> None:
         """The region written: ``buffer[target]`` against the declaration's output at its axes."""
@@ -335,7 +338,7 @@ class _Matcher:
                 raise _Mismatch(f"{what} is indexed otherwise in dimension {d} of '{buffer.name}'", expected, found)
             if places[d] != own_strides[p]:
                 raise _Mismatch(
-                    f"{what} is not dense: dimension {d} of '{buffer.name}' {list(buffer.shape)} has stride {places[d]}",
+                    f"{what} is not dense in dimension {d} of '{buffer.name}' {list(buffer.shape)}",
                     f"stride {own_strides[p]}",
                     f"stride {places[d]}",
                 )

@@ -1,5 +1,6 @@
 """Tensor expressions and schedules (paper, section 4): what to compute, and in which loops."""
 
+from compiler.te.default_schedule import schedule_for_cpu
 from compiler.te.errors import ScheduleError, TensorExprError, TensorizeError
 from compiler.te.intrin import Region, TensorIntrin, TensorizeContext, decl_tensor_intrin
 from compiler.te.schedule import Schedule, create_schedule
@@ -24,6 +25,7 @@ from compiler.te.tensor import (
 
 __all__ = [
     "ComputeOp", "IterVar", "Operation", "PlaceholderOp", "Reduce", "Reducer", "Region", "Schedule", "ScheduleError",
-    "Stage", "Tensor", "TensorExprError", "TensorIntrin", "TensorizeContext", "TensorizeError", "comm_reducer", "compute",
-    "create_schedule", "decl_tensor_intrin", "max", "min", "placeholder", "reduce_axis", "sum", "thread_axis",
+    "Stage", "Tensor", "TensorExprError", "TensorIntrin", "TensorizeContext", "TensorizeError", "comm_reducer",
+    "compute", "create_schedule", "decl_tensor_intrin", "max", "min", "placeholder", "reduce_axis", "schedule_for_cpu",
+    "sum", "thread_axis",
 ]  # fmt: skip

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from compiler.ir.nodes import Buffer, Call, Expr, Load, Stmt
 from compiler.te.errors import TensorExprError
@@ -59,7 +58,7 @@ class TensorIntrin:
     name: str
     op: ComputeOp
     inputs: tuple[Tensor, ...]
-    lower: Callable[[TensorizeContext], Union[Stmt, Expr]]
+    lower: Callable[[TensorizeContext], Stmt | Expr]
     init: str
 
     def __repr__(self) -> str:
@@ -69,7 +68,7 @@ class TensorIntrin:
 def decl_tensor_intrin(
     output: Tensor,
     name: str,
-    lower: Callable[[TensorizeContext], Union[Stmt, Expr]],
+    lower: Callable[[TensorizeContext], Stmt | Expr],
     init: str = "fused",
     inputs: Sequence[Tensor] | None = None,
 ) -> TensorIntrin:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Union
 
 from compiler.te.tensor import IterVar
 
@@ -29,7 +28,7 @@ class Fuse:
     fused: IterVar
 
 
-Relation = Union[Split, Fuse]
+Relation = Split | Fuse
 
 
 def split_extents(extent: int, factor: int | None, nparts: int | None) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """Schedules: the loop arrangement of a whole computation, one :class:`Stage` a tensor.
 
 ``create_schedule`` starts from plain loops; primitives of the stages and the caching primitives here rearrange them.
-Stages own their definitions: caching rewrites what a stage reads, never the user's tensors, so every tensor handle stays
-good for ``s[tensor]``.
+Stages own their definitions: caching rewrites what a stage reads, never the user's tensors, so every tensor handle
+stays good for ``s[tensor]``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from compiler.ir.nodes import Expr, Load, rewrite_expr
 from compiler.te.errors import ScheduleError, TensorExprError, user_location
+from compiler.te.rfactor import rfactor
 from compiler.te.stage import Stage
-from compiler.te.tensor import ComputeOp, IterVar, Operation, PlaceholderOp, Reduce, Tensor
+from compiler.te.tensor import ComputeOp, IterVar, Operation, PlaceholderOp, Tensor
 from compiler.te.trace import Trace
 
 
@@ -166,7 +167,7 @@ class Schedule:
         if not isinstance(scope, str) or not scope:
             raise ScheduleError("cache_write", stage.name, f"scope must be a name, got {scope!r}")
         if stage.relations or stage.attrs or stage.inlined or stage.leaf_iter_vars != [*op.axis, *op.reduce_axis]:
-            raise ScheduleError("cache_write", stage.name, "the stage's loops were already changed: do cache_write first")
+            raise ScheduleError("cache_write", stage.name, "its loops were already changed: do cache_write first")
         if any(s.attach is not None and s.attach[0] is stage for s in self.stages):
             raise ScheduleError("cache_write", stage.name, "a stage is computed at its loops: do cache_write first")
         axis = [IterVar(a.name, a.extent) for a in op.axis]
@@ -180,8 +181,32 @@ class Schedule:
         cached = Stage(self, cached_op, is_output=False)
         cached.scope = scope
         self._add(cached, self.stages.index(stage))
-        log.record("cache_write", f"{log.bind(cached_op.output, cached_op.name)} = s.cache_write({text})", user_location())
+        bound = log.bind(cached_op.output, cached_op.name)
+        log.record("cache_write", f"{bound} = s.cache_write({text})", user_location())
         return cached_op.output
+
+    def rfactor(self, tensor: Tensor, axis: IterVar) -> Tensor:
+        """Factor a reduction: partial results, one for each iteration of the reduce loop ``axis``, become a tensor of
+        their own (returned, with a leading dimension for ``axis``) that ``tensor`` then reduces.  Floating-point sums
+        are reassociated.
+
+        >>> A = te.placeholder((12,), "int32", "A")
+        >>> k = te.reduce_axis(12, "k")
+        >>> B = te.compute((1,), lambda i: te.sum(A[k], axis=k), "B")
+        >>> s = te.create_schedule(B)
+        >>> ko, ki = s[B].split(k, factor=4)
+        >>> BF = s.rfactor(B, ki)
+        >>> s.show()
+        B_rf = allocate(int32[4, 1])
+        for k_inner in range(4):
+            B_rf[k_inner, 0] = 0
+            for k_outer in range(3):
+                B_rf[k_inner, 0] = B_rf[k_inner, 0] + A[k_inner + k_outer * 4]
+        B[0] = 0
+        for k_inner_v in range(4):
+            B[0] = B[0] + B_rf[k_inner_v, 0]
+        """
+        return rfactor(self, tensor, axis)
 
     def _fresh_name(self, wanted: str) -> str:
         wanted = wanted.replace(".", "_")
@@ -248,6 +273,3 @@ def create_schedule(outputs: Tensor | Operation | Sequence[Tensor | Operation]) 
         if isinstance(t.op, PlaceholderOp):
             raise TensorExprError(f"create_schedule: output '{t.name}' is a placeholder: there is nothing to compute")
     return Schedule(tensors)
-
-
-__all__ = ["Reduce", "Schedule", "create_schedule", "replace_reads"]

@@ -1,7 +1,7 @@
 """One stage of a schedule: how the loops of one tensor are arranged, by primitives that keep its meaning.
 
-Every primitive checks its arguments when it is called and raises :class:`ScheduleError` naming itself, the argument, the
-stage and the user's line.  The nests in the docstrings are printed by ``Schedule.show`` and run as doctests.
+Every primitive checks its arguments when it is called and raises :class:`ScheduleError` naming itself, the argument,
+the stage and the user's line.  The nests in the docstrings are printed by ``Schedule.show`` and run as doctests.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ class Stage:
             raise self.fail(primitive, f"{argument} '{axis.name}' is already {what}: do this first")
         for other in self.schedule.stages:
             if other.attach == (self, axis):
-                raise self.fail(primitive, f"{argument} '{axis.name}' is where '{other.name}' is computed: do this first")
+                message = f"{argument} '{axis.name}' is where '{other.name}' is computed: do this first"
+                raise self.fail(primitive, message)
         if self.tensorized is not None and self._inside_tensorized(axis):
             raise self.fail(primitive, f"{argument} '{axis.name}' is inside the tensorized loops")
 
@@ -191,8 +192,7 @@ class Stage:
     ) -> tuple[IterVar, IterVar, IterVar, IterVar]:
         """Split two loops and bring the outer ones outside: ``x_outer, y_outer, x_inner, y_inner``.
 
-        >>> A = te.placeholder((4, 6), "int32", "A")
-        >>> B = te.compute((4, 6), lambda i, j: A[i, j] + 1, "B")
+        >>> B = te.compute((4, 6), lambda i, j: i + 0, "B")
         >>> s = te.create_schedule(B)
         >>> _ = s[B].tile(*B.op.axis, 2, 3)
         >>> s.show()
@@ -200,7 +200,7 @@ class Stage:
             for j_outer in range(2):
                 for i_inner in range(2):
                     for j_inner in range(3):
-                        B[i_outer * 2 + i_inner, j_outer * 3 + j_inner] = A[i_outer * 2 + i_inner, j_outer * 3 + j_inner] + 1
+                        B[i_outer * 2 + i_inner, j_outer * 3 + j_inner] = i_outer * 2 + i_inner
         """
         self._leaf("tile", x_parent, "x_parent")
         self._leaf("tile", y_parent, "y_parent")
@@ -232,7 +232,8 @@ class Stage:
         if leaves[at : at + len(axes)] != list(axes):
             names = ", ".join(a.name for a in axes)
             order = ", ".join(v.name for v in leaves)
-            raise self.fail("fuse", f"axes {names} are not neighbours in this order; the loops are {order}; reorder them first")
+            message = f"axes {names} are not neighbours in this order; the loops are {order}; reorder them first"
+            raise self.fail("fuse", message)
         if len({a.kind for a in axes}) > 1:
             raise self.fail("fuse", f"axes {', '.join(a.name for a in axes)} mix data and reduce loops")
         fused = axes[0]
@@ -341,7 +342,8 @@ class Stage:
         if axis.kind == "reduce" and thread.tag in ("vthread", "cthread"):
             raise self.fail("bind", f"axis '{axis.name}' is a reduce axis: its iterations depend on each other")
         if thread.extent and thread.extent != axis.extent:
-            raise self.fail("bind", f"axis '{axis.name}' has extent {axis.extent}, thread '{thread.name}' {thread.extent}")
+            extents = f"axis '{axis.name}' has extent {axis.extent}, thread '{thread.name}' {thread.extent}"
+            raise self.fail("bind", extents)
         attr = self.attr(axis)
         if attr.kind != "serial":
             raise self.fail("bind", f"axis '{axis.name}' is already {attr.kind}")
@@ -486,7 +488,8 @@ class Stage:
         if not isinstance(scope, str) or not scope:
             raise self.fail("set_scope", f"scope must be a name, got {scope!r}")
         if self.is_output and scope != "global":
-            raise self.fail("set_scope", f"the stage is an output and stays in global memory; cache_write it in {scope!r}")
+            message = f"the stage is an output and stays in global memory; cache_write it in {scope!r}"
+            raise self.fail("set_scope", message)
         self.scope = scope
         self._record("set_scope", scope)
 

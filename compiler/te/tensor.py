@@ -1,7 +1,7 @@
 """Tensors and the operations that define them.
 
-A :class:`Tensor` is a :class:`compiler.ir.nodes.Buffer` with a definition: ``T[i, j]`` is an ordinary ``Load`` of it, so
-a tensor expression is plain loop IR from the start and needs no translation when loops are made.  Shapes are known
+A :class:`Tensor` is a :class:`compiler.ir.nodes.Buffer` with a definition: ``T[i, j]`` is an ordinary ``Load`` of it,
+so a tensor expression is plain loop IR from the start and needs no translation when loops are made.  Shapes are known
 integers.  An :class:`IterVar` is a variable that knows its extent.
 """
 
@@ -305,6 +305,6 @@ def highest(dtype: str) -> Any:
     return (1 << bits) - 1 if dtype.startswith("u") else (1 << (bits - 1)) - 1
 
 
-sum = Reducer("sum", lambda x, y: x + y, lambda dtype: 0)  # noqa: A001 - the field's name
-max = Reducer("max", lambda x, y: binary("max", x, y), lowest)  # noqa: A001
-min = Reducer("min", lambda x, y: binary("min", x, y), highest)  # noqa: A001
+sum = Reducer("sum", lambda x, y: x + y, lambda dtype: 0)
+max = Reducer("max", lambda x, y: binary("max", x, y), lowest)
+min = Reducer("min", lambda x, y: binary("min", x, y), highest)

@@ -9,7 +9,7 @@ import numpy as np
 from compiler import ir, te
 from compiler.ir.interp import run
 
-B, C, O = 1, 16, 16
+B, C, O = 1, 16, 16  # noqa: E741
 
 
 def gemm_intrin(name: str = "dev.gemm") -> te.TensorIntrin:

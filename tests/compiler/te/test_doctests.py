@@ -9,7 +9,7 @@ import pytest
 
 from compiler import ir, te
 
-MODULES = ["tensor", "stage", "schedule", "intrin"]
+MODULES = ["tensor", "stage", "schedule", "intrin", "default_schedule"]
 
 
 @pytest.mark.parametrize("name", MODULES)
