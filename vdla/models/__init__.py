@@ -1,10 +1,20 @@
-"""The built-in models: seeded ONNX networks that need no file."""
+"""The built-in models, which need no file: seeded ONNX networks, and a trained one (digits)."""
 
 from __future__ import annotations
 
+from vdla.models.digits import calibration_inputs, digits
 from vdla.models.resnet import resnet18, resnet_tiny
 from vdla.models.small import mlp, mobile_tiny
 
-MODELS = {"resnet18": resnet18, "resnet_tiny": resnet_tiny, "mobile_tiny": mobile_tiny, "mlp": mlp}
+MODELS = {
+    "resnet18": resnet18,
+    "resnet_tiny": resnet_tiny,
+    "mobile_tiny": mobile_tiny,
+    "mlp": mlp,
+    "digits": digits,
+}
 
-__all__ = ["MODELS", "mlp", "mobile_tiny", "resnet18", "resnet_tiny"]
+# Inputs to calibrate a built-in model on, where it has seen real ones; the others take made-up numbers.
+CALIBRATION = {"digits": calibration_inputs}
+
+__all__ = ["CALIBRATION", "MODELS", "digits", "mlp", "mobile_tiny", "resnet18", "resnet_tiny"]
