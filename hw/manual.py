@@ -45,6 +45,8 @@ no next neighbour: these flags are 0.
 | out | compute | store | [batch][block_out] int8 | {out_vector_bytes} | {out_depth} |
 
 A requantisation entry occupies {param_vectors} auxiliary vectors here (8 / batch, rounded up).
+What the buffers hold when a program starts is not defined: a program reads only what it has written. The result of a
+REQUANT whose entry has a shift above 47 is not defined.
 
 """
 
