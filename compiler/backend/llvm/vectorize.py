@@ -7,6 +7,7 @@ break the promise (they then run serially and still mean what the interpreter sa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 from compiler.arith import linear_form
 from compiler.ir.nodes import (
@@ -74,10 +75,28 @@ def can_widen(loop: For) -> bool:
                 if isinstance(node, Load):
                     loads.append(node)
         if isinstance(s, Store):
-            if stride_of(s.buffer, s.indices, var) == 0 or ITEM_BYTES[s.buffer.dtype] * loop.extent > _WIDEST:
+            if ITEM_BYTES[s.buffer.dtype] * loop.extent > _WIDEST or not _lanes_apart(s, loop):
                 return False
             stores.setdefault(id(s.buffer), []).append(s)
     return all(_independent(group, loads) for group in stores.values())
+
+
+def _lanes_apart(s: Store, loop: For) -> bool:
+    """True if no two iterations of ``loop`` store to one element, whatever the loops inside it do."""
+    inner = {f.var: f.extent for f in walk_stmt(loop.body) if isinstance(f, For)}
+    steps: dict[Var, int] = {}
+    for index, stride in zip(s.indices, s.buffer.dense_strides, strict=True):
+        form = linear_form(index, [loop.var, *inner])
+        if form is None:
+            return False
+        for v, k in form[0].items():
+            steps[v] = steps.get(v, 0) + k * stride
+    own = abs(steps.pop(loop.var, 0))
+    if own == 0:
+        return False
+    span = sum(abs(k) * (inner[v] - 1) for v, k in steps.items())
+    # the lanes fit between two steps of the inner loops, or the inner loops between two lanes
+    return span < own or own * (loop.extent - 1) < gcd(*steps.values())
 
 
 def _fits_vectors(node: Expr, var: Var, lanes: int) -> bool:
