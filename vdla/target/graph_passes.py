@@ -96,7 +96,7 @@ def image_convolution(cfg: Config, graph: Graph) -> Graph:
         top, left, bottom, right = node.attrs["pads"]
         if any(node.attrs["pads"]):
             x = new.op(
-                "pad", [x], {"pads": ((0, 0), (0, 0), (top, bottom), (left, right)), "value": node.attrs["pad_value"]},
+                "pad", [x], {"before": (0, 0, top, left), "after": (0, 0, bottom, right), "value": node.attrs["pad_value"]},
                 name=f"{node.name}.pad", quant=x.quant,
             )  # fmt: skip
         x = new.op("transpose", [x], {"perm": (0, 2, 3, 1)}, name=f"{node.name}.pixels", quant=x.quant)

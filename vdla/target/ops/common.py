@@ -135,14 +135,15 @@ def residual_stages(
         )
         stages.add(total, intrinsics.muladd(cfg, add.m2, add.k), "acc")
     else:
-        scaled = te.compute(x.shape, lambda *i: x[i] * add.m2, name="scaled")
-        stages.add(scaled, intrinsics.immediate(cfg, "MUL", add.m2), "acc")
+        # MULADD shifts the accumulator it replaces: the other operand moves into one of its own.
+        wide = te.compute(x.shape, lambda *i: aux[i].astype("int32"), name="wide")
+        stages.add(wide, intrinsics.widen(cfg), "acc")
         total = te.compute(
             x.shape,
-            lambda *i: intrinsics.muladd_expr(scaled[i], aux[i].astype("int32"), 1 << add.k, 0),
+            lambda *i: intrinsics.muladd_expr(wide[i], x[i].astype("int32"), add.m2, add.k),
             name="sum",
         )
-        stages.add(total, intrinsics.muladd(cfg, 1 << add.k, 0), "acc")
+        stages.add(total, intrinsics.muladd(cfg, add.m2, add.k, "int32"), "acc")
     return requantize_stage(cfg, stages, total, params, add.quant, True, "added")
 
 

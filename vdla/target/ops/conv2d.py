@@ -203,6 +203,7 @@ def _candidates(cfg: Config, spec: ConvSpec, threads: int) -> list[_Estimate]:
         run = spec.kw * spec.ic
         inp_cycles = ceil_div(run + bus - 1, bus) * 1.2 * spec.kh / cb * cfg.batch
     passes = 1 if spec.add is None else (3 if spec.add.first else 4)
+    accs = 2 if spec.add is not None and not spec.add.first else 1
     limit = max(1, min(cfg.uop_depth // 2, 1024))
     out: list[_Estimate] = []
     splits = [("h", 1)] if threads == 1 else [("h", threads), ("oc", threads), ("h", 1)]
@@ -216,7 +217,7 @@ def _candidates(cfg: Config, spec: ConvSpec, threads: int) -> list[_Estimate]:
                     continue
                 for w in tile_sizes(spec.ow):
                     pixels = h * w
-                    if count * oc * pixels > min(cfg.acc_depth, cfg.out_depth):
+                    if count * oc * pixels > min(cfg.acc_depth // accs, cfg.out_depth):
                         continue
                     aux = oc * (count if axis == "oc" else 1) * cfg.param_vectors
                     if spec.add is not None:

@@ -1,0 +1,288 @@
+"""The compile driver: ONNX -> integer graph -> targets -> fused groups -> layouts -> memory plan -> code -> artifact.
+
+The lines of :func:`compile_model` are the pipeline.  Groups for VDLA that follow each other become one program; the
+others become kernels of the CPU target.  Everything lies in one arena: constants, planned activations, then for each
+program its micro-op image and its instructions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
+from compiler.errors import TargetError
+from compiler.frontend.onnx_import import from_onnx
+from compiler.graph.fuse import FusedGroup, fuse
+from compiler.graph.ir import Graph, Value
+from compiler.graph.memory_plan import Buffer, lifetimes, plan
+from compiler.graph.partition import partition
+from compiler.graph.pass_manager import GraphPass, PassManager
+from compiler.graph.passes.layout import insert_layout_transforms
+from compiler.graph.pipeline import Calibration, float_passes, integer_passes, is_quantized
+from compiler.target import Target
+from hw.config import Config
+from runtime.artifact import ALIGNMENT, Artifact, CpuCode, CpuStep, Segment, Step, TensorSpec, VdlaLayer, VdlaStep
+from vdla.target.program import Layer, write_program
+from vdla.target.target import VdlaTarget
+from vdla.target.target import VdlaLayer as CompiledLayer
+
+if TYPE_CHECKING:
+    import onnx
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How to compile.
+
+    virtual_threads: hide memory latency with two virtual threads.  fusion: fuse operators.  calibration: how to
+    calibrate float models.  batch: extent of a symbolic first axis.  keep_tensors: give every tensor its own place in
+    the arena, so that all of them can be read after a run (``artifact.info["tensors"]`` says where).
+    """
+
+    virtual_threads: bool = True
+    fusion: bool = True
+    calibration: Calibration = field(default_factory=Calibration)
+    batch: int | None = None
+    keep_tensors: bool = False
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """The artifact, and (step, seconds) of the compilation in order."""
+
+    artifact: Artifact
+    pass_times: list[tuple[str, float]]
+
+
+class _Clock:
+    """Times the steps and tells the progress."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.times: list[tuple[str, float]] = []
+        self._progress, self._total, self._done = progress, total, 0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        if self._progress is not None:
+            self._progress(name, self._done, self._total)
+        start = time.perf_counter()
+        yield
+        self.times.append((name, time.perf_counter() - start))
+        self._done += 1
+
+
+def compile_model(
+    source: onnx.ModelProto | str | Path,
+    config: Config,
+    targets: Sequence[str] = ("vdla", "cpu"),
+    options: CompileOptions | None = None,
+    progress: Progress | None = None,
+) -> CompiledModel:
+    """Compile a model for a machine.
+
+    Args:
+        source: an ONNX file or a loaded model.
+        targets: where operators may run, in order of preference.
+
+    Raises:
+        CompileError: the model cannot be imported, quantised or placed.
+        VdlaError: a layer has no program on this machine.
+    """
+    options = options or CompileOptions()
+    plugins = [_target(name, config, options) for name in targets]
+    clock = _Clock(progress, 8)
+    with clock.step("import"):
+        graph = from_onnx(source, batch=options.batch)
+    model = graph.name
+    with clock.step("graph"):
+        graph, times = _graph_passes(graph, plugins, options)
+    clock.times.extend((f"graph.{name}", seconds) for name, seconds in times)
+    with clock.step("partition"):
+        partition(graph, plugins, fusion=options.fusion)
+    with clock.step("layout"):
+        by_name = {plugin.name: plugin for plugin in plugins}
+        graph = insert_layout_transforms(graph, by_name, transform_target="cpu")
+        groups = _order(fuse(graph, enabled=options.fusion))
+    with clock.step("schedule"):
+        compiled = [by_name[group.target or ""].compile(group) for group in groups]
+    with clock.step("memory plan"):
+        arena = _Arena()
+        for item in compiled:
+            for arg in item.args:
+                arena.add_constant(arg)
+        arena.place(graph, groups, keep=options.keep_tensors)
+    with clock.step("vdla programs"):
+        steps = _steps(config, groups, compiled, arena)
+    with clock.step("cpu kernels"):
+        kernels = [item for item in compiled if isinstance(item, CpuKernel)]
+        code = CpuCode(*compile_kernels(kernels)) if kernels else None
+    artifact = Artifact(
+        model=model,
+        config=config,
+        arena_bytes=arena.size,
+        inputs=tuple(arena.spec(v, v.name) for v in graph.inputs),
+        outputs=tuple(arena.spec(v, n) for v, n in zip(graph.outputs, graph.output_names, strict=True)),
+        segments=tuple(arena.segments),
+        steps=tuple(steps),
+        cpu_code=code,
+        info={
+            "options": {"virtual_threads": options.virtual_threads, "fusion": options.fusion},
+            "memory": {"activations_peak": arena.peak, "activations_sum": arena.total},
+            "tensors": [_describe(v, arena) for g in groups for v in g.outputs] if options.keep_tensors else [],
+        },
+    )
+    return CompiledModel(artifact, clock.times)
+
+
+def _target(name: str, config: Config, options: CompileOptions) -> Target:
+    if name == "vdla":
+        return VdlaTarget(config, virtual_threads=options.virtual_threads)
+    if name == "cpu":
+        return CpuTarget()
+    raise TargetError(f"no target '{name}'; there are vdla and cpu")
+
+
+def _graph_passes(
+    graph: Graph, plugins: Sequence[Target], options: CompileOptions
+) -> tuple[Graph, list[tuple[str, float]]]:
+    """To the integer graph if an integer target is there (else the float graph cleaned up), then the targets' own."""
+    passes: list[GraphPass] = []
+    if any(plugin.name == "vdla" for plugin in plugins):
+        passes += integer_passes(options.calibration, quantized=is_quantized(graph))
+    else:
+        passes += float_passes()
+    for plugin in plugins:
+        passes += plugin.graph_passes()
+    manager = PassManager(passes)
+    return manager.run(graph), manager.timings
+
+
+def _order(groups: Sequence[FusedGroup]) -> list[FusedGroup]:
+    """A topological order that stays on one target as long as it can: fewer, longer VDLA programs."""
+    waiting = list(groups)
+    made: set[Value] = set()
+    produced = {v for g in groups for v in g.outputs}
+    out: list[FusedGroup] = []
+    while waiting:
+        ready = [g for g in waiting if all(v in made or v not in produced for v in g.inputs)]
+        same = [g for g in ready if out and g.target == out[-1].target]
+        # Off VDLA, do everything that is possible before it starts: what it produces may join one program.
+        chosen = (same or ready)[0]
+        waiting.remove(chosen)
+        made.update(chosen.outputs)
+        out.append(chosen)
+    return out
+
+
+class _Arena:
+    """Where everything lies: constants first, then planned activations, then what is appended."""
+
+    def __init__(self) -> None:
+        self.size = ALIGNMENT  # address 0 stays unused: a forgotten address shows
+        self.segments: list[Segment] = []
+        self.peak = self.total = 0
+        self._constants: dict[bytes, int] = {}
+        self._of_array: dict[int, int] = {}
+        self._of_value: dict[str, int] = {}
+
+    def append(self, name: str, data: np.ndarray, alignment: int = ALIGNMENT) -> int:
+        """Add a constant segment; returns its offset."""
+        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        at = -(-self.size // alignment) * alignment
+        self.segments.append(Segment(name, at, raw))
+        self.size = at + max(raw.size, 1)
+        return at
+
+    def add_constant(self, arg: Value | np.ndarray) -> None:
+        """Place a constant argument (equal bytes once); other arguments are left to the plan."""
+        if isinstance(arg, Value):
+            if arg.const is None:
+                return
+            data, name = arg.storage(), arg.name
+        else:
+            data, name = arg, f"constant{len(self.segments)}"
+        key = data.dtype.str.encode() + data.tobytes()
+        at = self._constants.get(key)
+        if at is None:
+            at = self._constants[key] = self.append(name, data)
+        if isinstance(arg, Value):
+            self._of_value[arg.name] = at
+        else:
+            self._of_array[id(arg)] = at
+
+    def place(self, graph: Graph, groups: Sequence[FusedGroup], *, keep: bool) -> None:
+        """Plan the activations.  ``keep``: nothing shares its place."""
+        buffers = lifetimes(graph, groups)
+        if keep:
+            end = max(len(groups) - 1, 0)
+            buffers = [Buffer(b.name, b.size, 0, end) for b in buffers]
+        memory = plan(buffers, alignment=ALIGNMENT)
+        base = -(-self.size // ALIGNMENT) * ALIGNMENT
+        self._of_value.update({name: base + offset for name, offset in memory.offsets.items()})
+        self.size = base + memory.peak
+        self.peak, self.total = memory.peak, memory.total
+
+    def address(self, arg: Value | np.ndarray) -> int:
+        """Byte offset of an argument."""
+        return self._of_value[arg.name] if isinstance(arg, Value) else self._of_array[id(arg)]
+
+    def spec(self, value: Value, name: str) -> TensorSpec:
+        """An input or output of the model."""
+        return TensorSpec(name, value.shape, value.dtype, self._of_value[value.name])
+
+
+def _steps(
+    config: Config, groups: Sequence[FusedGroup], compiled: Sequence[CompiledLayer | CpuKernel], arena: _Arena
+) -> list[Step]:
+    """The steps in order; each run of VDLA layers becomes one program, appended to the arena."""
+    steps: list[Step] = []
+    pending: list[Layer] = []
+
+    def flush() -> None:
+        if not pending:
+            return
+        base = -(-arena.size // ALIGNMENT) * ALIGNMENT
+        program = write_program(config, pending, base, arena.size)
+        arena.append(f"micro-ops {len(steps)}", program.uop_image)
+        at = arena.append(f"program {len(steps)}", program.code, max(ALIGNMENT, config.instruction_bytes))
+        layers = tuple(
+            VdlaLayer(r.layer.name, r.layer.op, r.begin, r.end, r.layer.macs, r.layer.nodes) for r in program.ranges
+        )
+        steps.append(VdlaStep(at, len(program.instructions), layers))
+        pending.clear()
+
+    for group, item in zip(groups, compiled, strict=True):
+        if isinstance(item, CompiledLayer):
+            dram = tuple(arena.address(arg) for arg in item.args)
+            pending.append(Layer(item.name, item.op, item.emitter, dram, item.macs, item.nodes))
+            continue
+        flush()
+        reasons = dict.fromkeys(node.reason for node in group.nodes if node.reason)
+        names = tuple(node.name for node in group.nodes)
+        label = "+".join(node.op for node in group.nodes)
+        args = tuple(arena.address(arg) for arg in item.args)
+        steps.append(CpuStep(item.symbol, args, group.name, label, "; ".join(reasons), names))
+    flush()
+    return steps
+
+
+def _describe(value: Value, arena: _Arena) -> dict[str, object]:
+    """Where a tensor lies, for looking inside a network."""
+    return {
+        "name": value.name,
+        "origin": value.origin,
+        "offset": arena.address(value),
+        "shape": list(value.shape),
+        "dtype": value.dtype,
+        "layout": value.layout,
+        "zero_offset": value.quant.offset if value.quant is not None else 0,
+    }
