@@ -156,7 +156,7 @@ def build(entries: Sequence[Kernel], constants: Mapping[str, int]) -> Library:
     for entry in entries:
         linker = linker.export_symbol(entry.name)
     tracker = linker.add_current_process().link(jit, "sim")
-    functions = {entry.name: _entry(entry, tracker[entry.name]) for entry in entries}
+    functions = {entry.name: _entry(entry, tracker[entry.name], (jit, tracker)) for entry in entries}
     return Library(functions, {entry.name: tracker[entry.name] for entry in entries}, (jit, tracker))
 
 
@@ -181,7 +181,8 @@ def _store(path: Path, image: bytes) -> None:
         return
 
 
-def _entry(entry: Kernel, address: int) -> Callable[..., int]:
+def _entry(entry: Kernel, address: int, code: Any) -> Callable[..., int]:
+    """A checked Python function around the machine code at `address`, which lives as long as `code`."""
     raw = ctypes.CFUNCTYPE(ctypes.c_int64, *[_ctype(kind) for _, kind in entry.parameters])(address)
     kinds = [_DTYPES.get(kind) for _, kind in entry.parameters]
 
@@ -198,6 +199,7 @@ def _entry(entry: Kernel, address: int) -> Callable[..., int]:
             values.append(value.ctypes.data)
         return raw(*values)
 
+    call.__dict__["code"] = code
     return call
 
 

@@ -30,7 +30,7 @@ class Case:
     memory: np.ndarray
     program: list[Instruction]
     uops: list[Uop]
-    address: int = PROGRAM
+    address: int
 
     def used_uops(self) -> dict[int, list[Uop]]:
         """The micro-ops of each compute instruction."""
@@ -45,15 +45,16 @@ class Case:
 
 
 def place(program: list[Instruction], cfg: Config, seed: int = 0, uops: list[Uop] | None = None) -> Case:
-    """The program at PROGRAM, random bytes (and first the micro-ops, at 0) below DATA."""
+    """The program somewhere in the page at PROGRAM, random bytes (and first the micro-ops, at 0) below DATA."""
+    address = PROGRAM + 64 * (seed % 64)
     memory = np.zeros(MEMORY_BYTES, np.uint8)
     memory[:DATA] = np.random.default_rng(seed).integers(0, 256, DATA)
     if uops:
         data = isa.encode_uops(uops, cfg)
         memory[: data.size] = data
     data = isa.encode_program(program, cfg)
-    memory[PROGRAM : PROGRAM + data.size] = data
-    return Case(cfg, memory, program, uops or [])
+    memory[address : address + data.size] = data
+    return Case(cfg, memory, program, uops or [], address)
 
 
 def random_config(rng: np.random.Generator) -> Config:
