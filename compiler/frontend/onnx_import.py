@@ -140,7 +140,7 @@ class _Importer:
                 continue  # an initializer that old models repeat among the inputs
             tensor = entry.type.tensor_type
             if tensor.elem_type not in _INPUT_TYPES:
-                kind = onnx.helper.tensor_dtype_to_string(tensor.elem_type)
+                kind = onnx.helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.")
                 raise self._error(f"input '{entry.name}' is {kind}; float32, int8 or uint8 is needed")
             self.values[entry.name] = self.graph.input(entry.name, self._shape(entry), _INPUT_TYPES[tensor.elem_type])
 

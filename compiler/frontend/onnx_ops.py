@@ -109,7 +109,7 @@ class Context:
 
 Converter = Callable[[Context, NodeView, list[Value | None]], Value]
 CONVERTERS: dict[str, Converter] = {}
-REASONS = dict.fromkeys(
+REASONS: dict[str, str] = dict.fromkeys(
     ("QLinearConv", "QLinearMatMul", "QLinearAdd", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
     "QOperator format is not imported; export the model in QDQ format",
 )

@@ -10,6 +10,7 @@ operators join each other, and reductions take the injective operators that feed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from compiler.graph.ir import Graph, Node, Value
@@ -82,100 +83,102 @@ def _meet(a: Node | None, b: Node | None, parent: dict[Node, Node | None], posit
     return a
 
 
-class _Partition:
-    """Union-find over nodes, with the highest class of each set."""
+Allow = Callable[[FusedGroup], bool]
 
-    def __init__(self, graph: Graph) -> None:
+
+def fuse(graph: Graph, *, enabled: bool = True, allow: Allow | None = None) -> list[FusedGroup]:
+    """Group the nodes of a graph; the groups come in an order in which each follows the groups it reads.
+
+    With enabled=False every node is its own group. `allow` may veto a group that is about to grow to its argument,
+    for what a target cannot run as one kernel.
+    """
+    fusion = _Fusion(graph, allow)
+    if enabled:
+        dominators = post_dominators(graph)
+        for lower, upper in ((_COMPLEX, _INJECTIVE), (_INJECTIVE, _INJECTIVE), (_INJECTIVE, _REDUCTION)):
+            for node in graph.nodes:
+                fusion.attempt(node, dominators[node], lower, upper)
+    return fusion.groups()
+
+
+_INJECTIVE, _REDUCTION, _COMPLEX = (_RANK[p] for p in (Pattern.INJECTIVE, Pattern.REDUCTION, Pattern.COMPLEX))
+
+
+class _Fusion:
+    """The sets of nodes found so far: a union-find with the members and the highest class of each set."""
+
+    def __init__(self, graph: Graph, allow: Allow | None) -> None:
+        self.allow = allow
+        self.users = graph.consumers()
+        self.outputs = set(graph.outputs)
+        self.position = {node: index for index, node in enumerate(graph.nodes)}
         self.root = {node: node for node in graph.nodes}
+        self.members = {node: [node] for node in graph.nodes}
         self.rank = {node: _RANK[pattern_of(node)] for node in graph.nodes}
 
     def find(self, node: Node) -> Node:
+        """The representative of a node's set."""
         while self.root[node] is not node:
             self.root[node] = self.root[self.root[node]]
             node = self.root[node]
         return node
 
-    def rank_of(self, node: Node) -> int:
-        return self.rank[self.find(node)]
-
-    def merge(self, a: Node, b: Node) -> None:
-        a, b = self.find(a), self.find(b)
-        if a is not b:
-            self.root[a] = b
-            self.rank[b] = max(self.rank[a], self.rank[b])
-
-
-def fuse(graph: Graph, *, enabled: bool = True) -> list[FusedGroup]:
-    """Group the nodes of a graph; the groups come in an order in which each follows the groups it reads.
-
-    With enabled=False every node is its own group.
-    """
-    sets = _Partition(graph)
-    if enabled:
-        users = graph.consumers()
-        dominators = post_dominators(graph)
-        for lower, upper in (("complex", "injective"), ("injective", "injective"), ("injective", "reduction")):
-            for node in graph.nodes:
-                _try(node, dominators[node], users, sets, _RANKS[lower], _RANKS[upper])
-    return _groups(graph, sets)
-
-
-_RANKS = {"injective": 0, "reduction": 1, "complex": 2}
-
-
-def _try(
-    node: Node, end: Node | None, users: dict[Value, list[Node]], sets: _Partition, kind: int, sink: int
-) -> None:
-    """Merge `node` and everything up to its post-dominator, if the classes allow it."""
-    if end is None or sets.rank_of(node) != kind or sets.find(node) is sets.find(end):
-        return
-    if node.target != end.target:
-        return
-    # The end's set may already hold an anchor; only a free injective set can join a complex one.
-    if sets.rank_of(end) != sink:
-        return
-    between: list[Node] = []
-    stack, seen = list(users[node.output]), set()
-    while stack:
-        current = stack.pop()
-        if current is end or current in seen:
-            continue
-        seen.add(current)
-        if sets.rank_of(current) != _RANKS["injective"] or current.target != node.target:
+    def attempt(self, node: Node, end: Node | None, lower: int, upper: int) -> None:
+        """Merge `node`, of class `lower`, and everything up to its post-dominator, of class `upper`, if allowed."""
+        if end is None or node.target != end.target or self.find(node) is self.find(end):
             return
-        between.append(current)
-        stack.extend(users[current.output])
-    # A shape-changing injective operator cannot follow in the registers of a complex one's tile.
-    if kind == _RANKS["complex"] and any(not _elementwise(node, other) for other in (*between, end)):
-        return
-    for other in (*between, end):
-        sets.merge(node, other)
+        if self.rank[self.find(node)] != lower or self.rank[self.find(end)] != upper:
+            return
+        path = self._path(node, end)
+        if path is None:
+            return
+        # A shape-changing injective operator cannot follow in the registers of a complex one's tile.
+        if lower == _COMPLEX and any(not _elementwise(node, other) for other in path):
+            return
+        roots = dict.fromkeys(self.find(other) for other in (node, *path))
+        merged = sorted((n for root in roots for n in self.members[root]), key=lambda n: self.position[n])
+        if self.allow is not None and not self.allow(self.group(merged)):
+            return
+        top = self.find(end)
+        for root in roots:
+            self.root[root] = top
+            self.rank[top] = max(self.rank[top], self.rank[root])
+        self.members[top] = merged
+
+    def _path(self, node: Node, end: Node) -> list[Node] | None:
+        """The nodes after `node` up to `end`; None when one in between is not injective or has another target."""
+        found: dict[Node, None] = {}
+        stack = list(self.users[node.output])
+        while stack:
+            current = stack.pop()
+            if current is end or current in found:
+                continue
+            if self.rank[self.find(current)] != _INJECTIVE or current.target != node.target:
+                return None
+            found[current] = None
+            stack.extend(self.users[current.output])
+        return [*found, end]
+
+    def group(self, nodes: list[Node]) -> FusedGroup:
+        """The group of nodes given in topological order."""
+        inside = set(nodes)
+        inputs = dict.fromkeys(v for node in nodes for v in node.inputs if v.producer not in inside)
+        leaving = [
+            node.output
+            for node in nodes
+            if node.output in self.outputs or any(user not in inside for user in self.users[node.output])
+        ]
+        anchor = max(nodes, key=lambda node: _RANK[pattern_of(node)])
+        return FusedGroup(nodes, list(inputs), leaving, anchor, pattern_of(anchor), anchor.target)
+
+    def groups(self) -> list[FusedGroup]:
+        """All groups. One is complete at its last node, and everything it reads was complete before."""
+        roots = dict.fromkeys(self.find(node) for node in self.position)
+        ordered = sorted((self.members[root] for root in roots), key=lambda nodes: self.position[nodes[-1]])
+        return [self.group(nodes) for nodes in ordered]
 
 
 def _elementwise(anchor: Node, node: Node) -> bool:
     """Whether a node maps the anchor's output element by element: it keeps the shape and moves nothing."""
     moves = node.op in ("reshape", "transpose", "concat", "pad", "layout_transform")
     return not moves and node.output.shape == anchor.output.shape
-
-
-def _groups(graph: Graph, sets: _Partition) -> list[FusedGroup]:
-    members: dict[Node, list[Node]] = {}
-    for node in graph.nodes:
-        members.setdefault(sets.find(node), []).append(node)
-    users = graph.consumers()
-    outputs = set(graph.outputs)
-    # A group is complete at its last node: everything it reads was complete before.
-    position = {node: index for index, node in enumerate(graph.nodes)}
-    ordered = sorted(members.values(), key=lambda nodes: position[nodes[-1]])
-    groups = []
-    for nodes in ordered:
-        inside = set(nodes)
-        inputs = dict.fromkeys(v for node in nodes for v in node.inputs if v.producer not in inside)
-        leaving = [
-            node.output
-            for node in nodes
-            if node.output in outputs or any(user not in inside for user in users[node.output])
-        ]
-        anchor = max(nodes, key=lambda node: _RANK[pattern_of(node)])
-        groups.append(FusedGroup(nodes, list(inputs), leaving, anchor, pattern_of(anchor), anchor.target))
-    return groups

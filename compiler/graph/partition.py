@@ -17,46 +17,49 @@ def partition(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -
     """Set `target` and `reason` of every node, and return the fused groups.
 
     `reason` collects why each target ahead of the chosen one refused; it stays None on the first target. A target
-    may also refuse a fused group: its nodes then go to the next target, and fusion starts again. TargetError when
-    no target takes a node.
+    may veto that a group grows, and refuse a finished group: its nodes then go to the next target, and fusion starts
+    again. TargetError when no target takes a node.
     """
+    by_name = {target.name: target for target in targets}
     refused: dict[Node, dict[str, str]] = {node: {} for node in graph.nodes}
+    said = {node: node.reason for node in graph.nodes}
     for node in graph.nodes:
-        _assign(node, targets, refused[node])
+        _assign(node, targets, refused[node], said[node])
+    verdicts: dict[tuple[Node, ...], str | None] = {}
+
+    def verdict(group: FusedGroup) -> str | None:
+        key = tuple(group.nodes)
+        if key not in verdicts:
+            verdicts[key] = by_name[group.target].supports_group(group) if group.target is not None else None
+        return verdicts[key]
+
     while True:
-        groups = fuse(graph, enabled=fusion)
-        by_name = {target.name: target for target in targets}
+        groups = fuse(graph, enabled=fusion, allow=lambda group: verdict(group) is None)
         moved = False
         for group in groups:
-            reason = by_name[group.target].supports_group(group) if group.target is not None else None
-            if reason is None:
+            reason = verdict(group)
+            if reason is None or group.target is None:
                 continue
-            assert group.target is not None
             moved = True
             for node in group.nodes:
                 refused[node][group.target] = reason
-                _assign(node, targets, refused[node])
+                _assign(node, targets, refused[node], said[node])
         if not moved:
             return groups
+        verdicts.clear()  # they were given under other targets
 
 
-def _assign(node: Node, targets: Sequence[Target], refused: dict[str, str]) -> None:
+def _assign(node: Node, targets: Sequence[Target], refused: dict[str, str], conversion: str | None) -> None:
+    """Give a node to the first target that takes it; `conversion` is why it has no integer form, if it has none."""
     for target in targets:
         if target.name in refused:
             continue
         reason = target.supports(node)
         if reason is None:
             node.target = target.name
-            # What the conversion to integers said about a float node explains the refusal best.
             said = "; ".join(f"{name}: {why}" for name, why in refused.items())
-            node.reason = _join(node.reason, said)
+            node.reason = f"{said} ({conversion})" if said and conversion else said or conversion
             return
         refused[target.name] = reason
     listing = "; ".join(f"{name}: {why}" for name, why in refused.items())
     raise TargetError(f"no target takes {node.op} '{node.name}' ({listing or 'no target was given'})")
-
-
-def _join(conversion: str | None, refusals: str) -> str | None:
-    if not refusals:
-        return conversion
-    return refusals if conversion is None or conversion in refusals else f"{refusals} ({conversion})"

@@ -26,20 +26,21 @@ _MASK = (1 << MULT_BITS) - 1
 def quantize_multiplier(real_scale: float) -> tuple[int, int]:
     """Return (mult, shift) with real_scale ~= mult * 2^-shift, mult in [2^16, 2^17), shift in 0..47.
 
-    The relative error is at most 2^-17. QuantizationError for a scale that is not positive and finite, or lies
-    outside [2^-31, 2^17). (The powers follow from MULT_BITS.)
+    The relative error is at most 2^-17. Below 2^-31 the shift stays 47 and mult gets smaller, down to 0: a product
+    with an int32 is still right to 2^-17. QuantizationError for a scale that is not positive and finite, or is 2^17
+    or more. (The powers follow from MULT_BITS and MAX_SHIFT.)
     """
     if not (math.isfinite(real_scale) and real_scale > 0):
         raise QuantizationError(f"a requantisation scale must be positive and finite, got {real_scale}")
     fraction, exponent = math.frexp(real_scale)
+    shift = _TOP - exponent
+    if shift > MAX_SHIFT:
+        return round(math.ldexp(real_scale, MAX_SHIFT)), MAX_SHIFT
     mult = round(fraction * (1 << _TOP))
     if mult == 1 << _TOP:
-        mult, exponent = mult >> 1, exponent + 1
-    shift = _TOP - exponent
-    if not 0 <= shift <= MAX_SHIFT:
-        raise QuantizationError(
-            f"requantisation scale {real_scale:g} is outside [2^{_TOP - 1 - MAX_SHIFT}, 2^{_TOP})"
-        )
+        mult, shift = mult >> 1, shift - 1
+    if shift < 0:
+        raise QuantizationError(f"requantisation scale {real_scale:g} is not below 2^{_TOP}")
     return mult, shift
 
 
@@ -49,11 +50,11 @@ def add_multipliers(scale_a: float, scale_b: float, scale_out: float) -> dict[st
     k is the largest with m2 = scale_b / scale_a * 2^k in MULT_BITS signed bits and t in int32. QuantizationError
     when the scales are too far apart.
     """
-    ratio, factor = scale_b / scale_a, scale_a / scale_out
+    ratio = scale_b / scale_a
     k = MAX_QADD_SHIFT
-    while k > 0 and (round(ratio * (1 << k)) >= 1 << _TOP or factor / (1 << k) < 2.0 ** (_TOP - MAX_SHIFT)):
+    while round(ratio * (1 << k)) >= 1 << _TOP:
         k -= 1
-    mult, shift = quantize_multiplier(factor / (1 << k))
+    mult, shift = quantize_multiplier(scale_a / scale_out / (1 << k))
     return {"k": k, "m2": round(ratio * (1 << k)), "mult": mult, "shift": shift}
 
 

@@ -18,7 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 def single(
     op: str,
     shapes: Sequence[Sequence[int | str]],
-    weights: Sequence[np.ndarray] = (),
+    weights: Sequence[np.ndarray | np.floating] = (),
     *,
     opset: int = 17,
     domain: str = "",
@@ -65,7 +65,8 @@ def run_ort(
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(wanted, session.run(wanted, dict(inputs)), strict=True))
+    results = session.run(wanted, dict(inputs))
+    return {name: np.asarray(array) for name, array in zip(wanted, results, strict=True)}
 
 
 class _Reader(CalibrationDataReader):

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compiler.frontend.onnx_import import from_onnx
 from compiler.graph.interpreter import evaluate
-from compiler.graph.pipeline import float_passes
 from compiler.graph.pass_manager import PassManager
+from compiler.graph.pipeline import float_passes
 from compiler.graph.verify import verify
 from tests.graph.helpers import normal_inputs, run_ort, single
 from vdla.models import mlp, mobile_tiny, resnet18, resnet_tiny
@@ -38,7 +38,7 @@ def assert_same(model: onnx.ModelProto, tolerance: float = 1e-5) -> None:
 
 
 IMAGE = (2, 6, 9, 11)
-SINGLES: dict[str, tuple[str, list[Any], list[np.ndarray], dict[str, Any]]] = {
+SINGLES: dict[str, tuple[str, list[Any], list[Any], dict[str, Any]]] = {
     "conv": ("Conv", [IMAGE], [weights(4, 6, 3, 3), weights(4)], {"pads": [1, 0, 2, 1], "strides": [2, 1]}),
     "conv_dilated": ("Conv", [IMAGE], [weights(4, 6, 3, 2)], {"dilations": [2, 3]}),
     "conv_groups": ("Conv", [IMAGE], [weights(9, 2, 3, 3)], {"group": 3, "pads": [1, 1, 1, 1]}),

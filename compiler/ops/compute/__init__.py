@@ -1,0 +1,36 @@
+"""The graph operators as tensor expressions, one family a file; importing the package registers them all.
+
+They work on stored shapes: what an operator reads and writes lies as `Value.storage_shape` says. All but
+layout_transform take plain layouts, where the stored shape is the logical one.
+"""
+
+from compiler.ops.compute import convolution, dense, elementwise, layout, pooling, quantization, reduction, tensor
+from compiler.ops.compute.registry import (
+    PADDING,
+    ComputeFunction,
+    ConstantOp,
+    compute_names,
+    compute_of,
+    constant,
+    has_compute,
+    register_compute,
+)
+
+__all__ = [
+    "PADDING",
+    "ComputeFunction",
+    "ConstantOp",
+    "compute_names",
+    "compute_of",
+    "constant",
+    "convolution",
+    "dense",
+    "elementwise",
+    "has_compute",
+    "layout",
+    "pooling",
+    "quantization",
+    "reduction",
+    "register_compute",
+    "tensor",
+]

@@ -1,0 +1,58 @@
+"""Tensor manipulation as tensor expressions: nothing is computed, elements only move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.ir import Expr, select
+from compiler.ops.compute.indexing import padded, reshape
+from compiler.ops.compute.registry import register_compute
+from compiler.ops.registry import Attrs, TensorType
+from compiler.te.tensor import Tensor, compute
+
+
+@register_compute("identity")
+def identity(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """A copy."""
+    (x,) = inputs
+    return compute(output.shape, lambda *i: x[i], "identity")
+
+
+@register_compute("reshape")
+def reshape_(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """The same elements in row-major order under another shape."""
+    (x,) = inputs
+    return compute(output.shape, lambda *i: x[reshape(i, output.shape, x.shape)], "reshape")
+
+
+@register_compute("transpose")
+def transpose(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """Output axis i is input axis perm[i]."""
+    (x,) = inputs
+    position = {source: axis for axis, source in enumerate(attrs["perm"])}
+    return compute(output.shape, lambda *i: x[tuple(i[position[a]] for a in range(x.ndim))], "transpose")
+
+
+@register_compute("pad")
+def pad(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """A constant around the tensor."""
+    return padded(inputs[0], attrs["before"], attrs["after"], attrs["value"])
+
+
+@register_compute("concat")
+def concat(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """Tensors joined along one axis."""
+    axis = attrs["axis"]
+
+    def element(*indices: Expr) -> Expr:
+        end = output.shape[axis]
+        result: Expr | None = None
+        for tensor in reversed(inputs):
+            start = end - tensor.shape[axis]
+            own = (*indices[:axis], indices[axis] - start, *indices[axis + 1 :])
+            result = tensor[own] if result is None else select(indices[axis] < end, tensor[own], result)
+            end = start
+        assert result is not None
+        return result
+
+    return compute(output.shape, element, "concat")
