@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from hw.config import Config
 from runtime.artifact import Artifact
 from runtime.executor import Executor, Progress, SimName
 from vdla.report.model import Report
-from vdla.resolve import model_source
+from vdla.resolve import builtin_calibration, model_source
 
 if TYPE_CHECKING:
     import onnx
@@ -26,6 +26,7 @@ def compile(
     target: Sequence[str] | str = ("vdla", "cpu"),
     config: Config | str | Path = "pynq-z1",
     virtual_threads: bool = True,
+    calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compiles a network ahead of time.
@@ -36,6 +37,8 @@ def compile(
         target: where operators may run, in order of preference; a comma-separated string is also understood.
         config: the machine: a board's name, a YAML file's path or a `Config`.
         virtual_threads: hide memory latency behind computation with two virtual threads.
+        calibration: inputs (name -> array) to calibrate a float model on, one mapping a run. By default a built-in
+            network's own, or seeded normal numbers.
         progress: told ``(what, done, total)`` as the passes go.
 
     Returns:
@@ -49,10 +52,14 @@ def compile(
     machine = config if isinstance(config, Config) else Config.load(config)
     targets = tuple(t.strip() for t in target.split(",")) if isinstance(target, str) else tuple(target)
     source = model_source(str(model)) if isinstance(model, str | Path) else model
+    if calibration is None and isinstance(model, str):
+        calibration = builtin_calibration(model)
     # The compiler takes long to import; running an artifact needs none of it.
+    from compiler.graph.pipeline import Calibration
     from vdla.driver import CompileOptions, compile_model
 
-    compiled = compile_model(source, machine, targets, CompileOptions(virtual_threads=virtual_threads), progress)
+    options = CompileOptions(virtual_threads=virtual_threads, calibration=Calibration(samples=calibration))
+    compiled = compile_model(source, machine, targets, options, progress)
     seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}
     info = {**compiled.artifact.info, "compile": seconds}
     return dataclasses.replace(compiled.artifact, info=info)

@@ -47,6 +47,14 @@ def model_source(name: str) -> onnx.ModelProto | Path:
     raise UsageError(f"no file and no built-in model named '{name}'; {hint}")
 
 
+def builtin_calibration(name: str) -> list[dict[str, np.ndarray]] | None:
+    """The inputs a built-in network is calibrated on; None for files and for networks without inputs of their own."""
+    from vdla import models
+
+    inputs = models.CALIBRATION.get(name)
+    return None if inputs is None or Path(name).is_file() else inputs()
+
+
 def load_inputs(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
     """Inputs by name from a ``.npz`` (one array an input) or a ``.npy`` (for a model with one input).
 
