@@ -68,6 +68,15 @@ class Affine:
 
 ZERO = Affine({}, 0)
 
+
+def _sole_atom(a: Affine) -> Expr | None:
+    """The atom of a linear form that is nothing but one atom."""
+    if len(a.terms) == 1 and a.const == 0:
+        (atom, c), *_ = a.terms.items()
+        return atom if c == 1 else None
+    return None
+
+
 Range = tuple[float, float]
 
 
@@ -149,6 +158,9 @@ class Indexer:
         lo, hi = self.range(rest)
         if lo != -inf and hi != inf and lo // n == hi // n:
             return quotient + Affine({}, int(lo // n))
+        atom = _sole_atom(rest)
+        if isinstance(atom, Binary) and atom.op == "floordiv" and isinstance(atom.b, IntImm) and atom.b.value > 0:
+            return quotient + self.floordiv(self.affine(atom.a, {}), n * atom.b.value)  # (x // m) // n
         return quotient + self._atom(binary("floordiv", self.expr(rest), const(n, "int32")))
 
     def floormod(self, a: Affine, n: int) -> Affine:
@@ -167,18 +179,21 @@ class Indexer:
             return IntImm(a.const)
         order = self._order
         out: Expr | None = None
+        rest = a.const
         items = list(a.terms.items())
         if len(items) > 1:
             items.sort(key=lambda item: order.get(item[0], 1 << 30))  # type: ignore[arg-type]
         for atom, c in items:
-            if out is None:
+            if out is None and c < 0 and rest:
+                out, rest = binary("sub", IntImm(rest), binary("mul", atom, IntImm(-c))), 0
+            elif out is None:
                 out = binary("mul", atom, IntImm(c))
             elif c < 0:
                 out = binary("sub", out, binary("mul", atom, IntImm(-c)))
             else:
                 out = binary("add", out, binary("mul", atom, IntImm(c)))
         assert out is not None
-        return binary("add", out, IntImm(a.const))
+        return binary("add", out, IntImm(rest))
 
     # ------------------------------------------------------------------ ranges
 

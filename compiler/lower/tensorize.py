@@ -52,6 +52,7 @@ class _Mismatch(Exception):
     def __init__(self, message: str, expected: object = "", found: object = "") -> None:
         super().__init__(message)
         self.message, self.expected, self.found = message, str(expected), str(found)
+        self.progress = 0  # operands matched before; of several orders the furthest is reported
 
 
 @dataclass
@@ -274,12 +275,15 @@ class _Matcher:
         failure: _Mismatch | None = None
         for i, candidate in enumerate(right):
             saved = dict(self.operands)
+            matched = 0
             try:
                 self.match(left[0], candidate)
+                matched = 1
                 self._any_order(left[1:], right[:i] + right[i + 1 :])
             except _Mismatch as m:
                 self.operands = saved
-                if failure is None or type(left[0]) is type(candidate):
+                m.progress += matched
+                if failure is None or m.progress > failure.progress:
                     failure = m
             else:
                 return
