@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import vdla
+from compiler.graph.pipeline import Calibration
 from hw.config import Config
 from runtime.artifact import Artifact
 from tests import handmade
@@ -30,6 +31,7 @@ class Call:
     config: Config
     targets: tuple[str, ...]
     virtual_threads: bool
+    samples: Any = None
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     @dataclass
     class CompileOptions:
         virtual_threads: bool = True
+        calibration: Calibration = field(default_factory=Calibration)
 
     @dataclass
     class CompiledModel:
@@ -49,7 +52,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     def compile_model(
         source: Any, config: Config, targets: tuple[str, ...], options: CompileOptions, progress: Any
     ) -> CompiledModel:
-        seen.append(Call(source, config, targets, options.virtual_threads))
+        seen.append(Call(source, config, targets, options.virtual_threads, options.calibration.samples))
         if progress is not None:
             progress("lower", 1, 2)
         artifact = handmade.artifact()
@@ -85,6 +88,16 @@ def test_api_takes_built_in_and_loaded_models(calls: list[Call]) -> None:
     assert loaded.graph.node
     vdla.compile(loaded, config="tiny")
     assert calls[1].source is loaded
+
+
+def test_api_passes_calibration_inputs_on(calls: list[Call], onnx_file: Path) -> None:
+    samples = [{"x": np.zeros((1, 4), np.float32)}]
+    vdla.compile(onnx_file, config="tiny", calibration=samples)
+    assert calls[0].samples is samples
+    vdla.compile("digits", config="tiny")
+    assert len(calls[1].samples) == 128, "the built-in network's own"
+    vdla.compile("mlp", config="tiny")
+    assert calls[2].samples is None, "made up by the compiler"
 
 
 def test_compile_command_writes_the_artifact(
