@@ -1,0 +1,166 @@
+"""The schedule of CPU kernels: what is stored and what is recomputed, and in which order reductions run.
+
+No search: a few rules that hold for every operator. LLVM unrolls and vectorizes the innermost loops; the rules only
+give it loops where that pays, so that a CPU fallback is never absurdly slow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from compiler.ir.nodes import Call, Expr, Load, walk_expr
+from compiler.ops.compute import PADDING
+from compiler.te.schedule import Schedule, create_schedule
+from compiler.te.stage import Stage
+from compiler.te.tensor import ComputeOp, IterVar, Reduce, Tensor
+
+# A stage is recomputed where it is read, unless that costs this many times the work of storing it.
+_CHEAP_RECOMPUTE = 4
+# Functions that cost tens of instructions: never computed twice.
+_EXPENSIVE = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "pow"})
+# Accumulators that run side by side: enough to hide the latency of an addition.
+_SHORT_TILE = 4
+_LONG_TILE = 8
+
+
+def default_schedule(outputs: Sequence[Tensor]) -> Schedule:
+    """A schedule that stores reductions and padding, inlines everything else that is cheap to recompute, and runs a
+    reduction tile by tile inside the element-wise stage that follows it."""
+    schedule = create_schedule(outputs)
+    _inline(schedule)
+    for stage in list(schedule.stages):
+        if isinstance(stage.op, ComputeOp) and stage.op.reduce_axis:
+            tile = _arrange(stage)
+            _attach(schedule, stage, tile)
+    return schedule
+
+
+def _loads(op: ComputeOp) -> set[Load]:
+    return {node for node in walk_expr(op.body) if isinstance(node, Load)}
+
+
+def _points(op: ComputeOp) -> int:
+    """How often the body is evaluated."""
+    return math.prod(axis.extent for axis in (*op.axis, *op.reduce_axis))
+
+
+def _inline(schedule: Schedule) -> None:
+    evaluations: dict[Stage, int] = {}
+    for stage in reversed(schedule.stages):
+        op = stage.op
+        if not isinstance(op, ComputeOp):
+            continue
+        readers = schedule.readers_of(stage)
+        needed = 0
+        for reader in readers:
+            assert isinstance(reader.op, ComputeOp)
+            reads = sum(load.buffer is stage.tensor for load in _loads(reader.op))
+            needed += reads * (evaluations[reader] if reader.inlined else _points(reader.op))
+        evaluations[stage] = needed
+        if stage.is_output or op.reduce_axis:
+            continue
+        window = op.tag == PADDING and any(_reduces(reader) for reader in readers)
+        limit = 1 if _is_expensive(op.body) else _CHEAP_RECOMPUTE
+        if not window and needed <= limit * math.prod(stage.tensor.shape):
+            stage.compute_inline()
+
+
+def _reduces(stage: Stage) -> bool:
+    return isinstance(stage.op, ComputeOp) and bool(stage.op.reduce_axis)
+
+
+def _is_expensive(body: Expr) -> bool:
+    return any(isinstance(node, Call) and node.name in _EXPENSIVE for node in walk_expr(body))
+
+
+def _uses(exprs: Iterable[Expr], axis: IterVar) -> bool:
+    return any(node is axis for expr in exprs for node in walk_expr(expr))
+
+
+def _divisor(extent: int, limit: int) -> int:
+    """The greatest divisor of `extent` that is at most `limit`: tiles without a rest need no guard."""
+    return max(d for d in range(1, limit + 1) if extent % d == 0)
+
+
+def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
+    """Order the loops of a reduction; returns the axis of the output that was tiled, and the tile, if one was.
+
+    Where neighbouring outputs read neighbouring inputs the last axis runs innermost, to be vectorized, and an axis
+    along which that input is reused is tiled around it. Elsewhere several outputs accumulate side by side.
+    """
+    op = stage.op
+    assert isinstance(op, ComputeOp) and isinstance(op.body, Reduce)
+    loads = [node for node in _loads(op)]
+    data, reduce = list(op.axis), list(op.reduce_axis)
+    if not data or not loads:
+        return None
+    last = data[-1]
+    streams = [load for load in loads if load.indices and _uses(load.indices[-1:], last)]
+    if last.extent >= _SHORT_TILE and streams:
+        tiled = next(
+            (
+                axis
+                for axis in reversed(data[:-1])
+                if axis.extent > 1
+                and not any(_uses(load.indices, axis) for load in streams)
+                and any(_uses(load.indices, axis) for load in loads)
+            ),
+            None,
+        )
+        outer = [axis for axis in data[:-1] if axis is not tiled]
+        if tiled is None:
+            stage.reorder(*outer, *reduce, last)
+            return None
+        size = _divisor(tiled.extent, _SHORT_TILE)
+        blocks, inner = stage.split(tiled, factor=size)
+        before = [axis for axis in outer if data.index(axis) < data.index(tiled)]
+        after = [axis for axis in outer if data.index(axis) > data.index(tiled)]
+        stage.reorder(*before, blocks, *after, *reduce, inner, last)
+        stage.unroll(inner)
+        return tiled, size
+    tiled = next((axis for axis in reversed(data) if axis.extent > 1), None)
+    if tiled is None:
+        return None
+    size = _divisor(tiled.extent, _LONG_TILE)
+    blocks, inner = stage.split(tiled, factor=size)
+    stage.reorder(*[blocks if axis is tiled else axis for axis in data], *reduce, inner)
+    stage.unroll(inner)
+    return tiled, size
+
+
+def _attach(schedule: Schedule, stage: Stage, tile: tuple[IterVar, int] | None) -> None:
+    """Compute a tiled reduction inside the loops of the output that takes its elements one by one."""
+    if stage.is_output or tile is None:
+        return
+    sink = _follow(schedule, stage)
+    if sink is None or sink.leaf_iter_vars != list(sink.op.axis):  # type: ignore[attr-defined]
+        return
+    axis, size = tile
+    assert isinstance(stage.op, ComputeOp) and isinstance(sink.op, ComputeOp)
+    at = stage.op.axis.index(axis)
+    own = sink.op.axis[at]
+    blocks, _ = sink.split(own, factor=size)
+    stage.compute_at(sink, blocks)
+
+
+def _follow(schedule: Schedule, stage: Stage) -> Stage | None:
+    """The stored stage that `stage` flows into element by element through inlined stages; None when it does not."""
+    sinks: set[Stage] = set()
+    path = [stage]
+    seen = {stage}
+    while path:
+        current = path.pop()
+        for reader in schedule.readers_of(current):
+            op = reader.op
+            assert isinstance(op, ComputeOp)
+            if op.reduce_axis or reader.tensor.shape != stage.tensor.shape:
+                return None
+            if any(load.buffer is current.tensor and load.indices != op.axis for load in _loads(op)):
+                return None
+            if not reader.inlined:
+                sinks.add(reader)
+            elif reader not in seen:
+                seen.add(reader)
+                path.append(reader)
+    return sinks.pop() if len(sinks) == 1 else None

@@ -1,0 +1,104 @@
+"""Runs graphs through the CPU target, kernel by kernel, and compares with the numpy references."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
+from compiler.graph.fuse import FusedGroup, fuse
+from compiler.graph.interpreter import evaluate
+from compiler.graph.ir import Graph, Value
+from compiler.graph.layout import pack, unpack
+from compiler.ir import interp
+
+Runner = Callable[[Sequence[CpuKernel]], Callable[[CpuKernel, list[np.ndarray]], None]]
+_names = (f"test{i}" for i in itertools.count())
+
+
+@cache
+def _jit() -> llvm.LLJIT:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(reloc="pic", codemodel="default")
+    return llvm.create_lljit_compiler(machine, suppress_errors=True)
+
+
+def native(kernels: Sequence[CpuKernel]) -> Callable[[CpuKernel, list[np.ndarray]], None]:
+    """Compiles the kernels to one object, links it and returns what calls one of them."""
+    builder = llvm.JITLibraryBuilder().add_object_img(compile_kernels(kernels)).add_current_process()
+    for kernel in kernels:
+        builder.export_symbol(kernel.symbol)
+    library = builder.link(_jit(), next(_names))
+    keep.append(library)
+
+    def call(kernel: CpuKernel, arrays: list[np.ndarray]) -> None:
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(arrays))(library[kernel.symbol])
+        function(*[array.ctypes.data for array in arrays])
+
+    return call
+
+
+# A linked library must outlive the calls of its functions.
+keep: list[Any] = []
+
+
+def interpreted(kernels: Sequence[CpuKernel]) -> Callable[[CpuKernel, list[np.ndarray]], None]:
+    """The loop IR's reference interpreter in place of machine code."""
+    return lambda kernel, arrays: interp.run(kernel.func, [array.reshape(-1) for array in arrays])
+
+
+def compile_graph(graph: Graph, *, fusion: bool = True) -> list[CpuKernel]:
+    """Every group of the graph on the CPU."""
+    target = CpuTarget()
+    for node in graph.nodes:
+        assert target.supports(node) is None
+        node.target = target.name
+    groups: list[FusedGroup] = fuse(graph, enabled=fusion)
+    return [target.compile(group) for group in groups]
+
+
+def execute(
+    kernels: Sequence[CpuKernel], graph: Graph, feeds: Mapping[str, np.ndarray], runner: Runner = native
+) -> list[np.ndarray]:
+    """The graph's outputs (logical arrays) as the kernels compute them from inputs by name."""
+    call = runner(kernels)
+    stored: dict[Value, np.ndarray] = {
+        value: np.ascontiguousarray(pack(feeds[value.name], value.layout)) for value in graph.inputs
+    }
+    for kernel in kernels:
+        arrays = []
+        for value in kernel.args:
+            if value not in stored:
+                if value.const is not None:
+                    stored[value] = np.ascontiguousarray(value.storage())
+                else:
+                    # Garbage, so that an element nobody writes shows.
+                    stored[value] = np.full(value.nbytes, 0xA5, np.uint8).view(value.dtype).reshape(value.storage_shape)
+            arrays.append(stored[value])
+        call(kernel, arrays)
+    return [unpack(stored[value], value.shape, value.layout) for value in graph.outputs]
+
+
+def check(graph: Graph, feeds: Mapping[str, np.ndarray], *, fusion: bool = True, interpret: bool = True) -> None:
+    """Machine code, and the interpreter unless the work is too much for it, agree with the references: integers to
+    the bit, floats to 1e-5 of the largest magnitude."""
+    outputs = evaluate(graph, feeds)
+    expected = [outputs[name] for name in graph.output_names]
+    kernels = compile_graph(graph, fusion=fusion)
+    for runner in (native, interpreted) if interpret else (native,):
+        computed = execute(kernels, graph, feeds, runner)
+        for value, got, want in zip(graph.outputs, computed, expected, strict=True):
+            assert got.shape == want.shape and got.dtype == want.dtype == np.dtype(value.dtype)
+            if got.dtype.kind == "f":
+                scale = float(np.abs(want[np.isfinite(want)]).max(initial=1e-30))
+                np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * scale)
+            else:
+                np.testing.assert_array_equal(got, want)
+
