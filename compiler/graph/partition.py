@@ -25,28 +25,35 @@ def partition(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -
     said = {node: node.reason for node in graph.nodes}
     for node in graph.nodes:
         _assign(node, targets, refused[node], said[node])
-    verdicts: dict[tuple[Node, ...], str | None] = {}
+    # By target and nodes: verdicts stay valid when other nodes move.
+    verdicts: dict[tuple[str, tuple[Node, ...]], str | None] = {}
 
     def verdict(group: FusedGroup) -> str | None:
-        key = tuple(group.nodes)
+        assert group.target is not None
+        key = (group.target, tuple(group.nodes))
         if key not in verdicts:
-            verdicts[key] = by_name[group.target].supports_group(group) if group.target is not None else None
+            verdicts[key] = by_name[group.target].supports_group(group)
         return verdicts[key]
+
+    def explanation(group: FusedGroup, reason: str) -> str:
+        """Why the group did not grow to what the target could have run, if that is what failed; else `reason`."""
+        inside = set(group.nodes)
+        for (target, nodes), why in verdicts.items():
+            if why is not None and target == group.target and len(nodes) > len(inside) and inside <= set(nodes):
+                return why
+        return reason
 
     while True:
         groups = fuse(graph, enabled=fusion, allow=lambda group: verdict(group) is None)
-        moved = False
-        for group in groups:
-            reason = verdict(group)
-            if reason is None or group.target is None:
-                continue
-            moved = True
-            for node in group.nodes:
-                refused[node][group.target] = reason
-                _assign(node, targets, refused[node], said[node])
-        if not moved:
+        refusals = [(group, reason) for group in groups if (reason := verdict(group)) is not None]
+        if not refusals:
             return groups
-        verdicts.clear()  # they were given under other targets
+        for group, reason in refusals:
+            why = explanation(group, reason)
+            for node in group.nodes:
+                assert group.target is not None
+                refused[node][group.target] = why
+                _assign(node, targets, refused[node], said[node])
 
 
 def _assign(node: Node, targets: Sequence[Target], refused: dict[str, str], conversion: str | None) -> None:
