@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import llvmlite.binding as llvm
 import numpy as np
 
 from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
@@ -124,7 +125,7 @@ def compile_model(
         steps = _steps(config, groups, compiled, arena)
     with clock.step("cpu kernels"):
         kernels = [item for item in compiled if isinstance(item, CpuKernel)]
-        code = CpuCode(*compile_kernels(kernels)) if kernels else None
+        code = _cpu_code(kernels) if kernels else None
     artifact = Artifact(
         model=model,
         config=config,
@@ -164,6 +165,12 @@ def _graph_passes(
         passes += plugin.graph_passes()
     manager = PassManager(passes)
     return manager.run(graph), manager.timings
+
+
+def _cpu_code(kernels: Sequence[CpuKernel]) -> CpuCode:
+    """The kernels' object for the processor that compiles, with the features it may use."""
+    features = tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
+    return CpuCode(compile_kernels(kernels), llvm.get_process_triple(), features)
 
 
 def _order(groups: Sequence[FusedGroup]) -> list[FusedGroup]:

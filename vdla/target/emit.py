@@ -38,11 +38,15 @@ def vector_bytes(cfg: Config, scope: str) -> int:
 
 @dataclass
 class Frame:
-    """Where things lie during one emission: byte addresses of the DRAM tensors and of the buffers' contents."""
+    """Where things lie during one emission: byte addresses of the DRAM tensors and of the buffers' contents.
+
+    ``start``: where each allocation begins; ``sram``: where its contents are now (double buffers move).
+    """
 
     stream: Stream
     dram: Mapping[Buffer, int]
-    sram: Mapping[Buffer, int]
+    start: Mapping[Buffer, int]
+    sram: dict[Buffer, int]
 
     def vector(self, cfg: Config, buffer: Buffer) -> int:
         """Index of the first vector of an allocated buffer."""
@@ -65,6 +69,8 @@ class Emitter:
         self.func, self.cfg = func, cfg
         self.uop_limit = max(1, min(cfg.uop_depth // 2, 1024))
         self.allocations = [s.buffer for s in walk_stmt(func.body) if isinstance(s, Allocate)]
+        marked = [s.node for s in walk_stmt(func.body) if isinstance(s, Attr) and s.key == "double_buffer"]
+        self.double_buffered = {b for b in self.allocations if b in marked}
         self._alias = self._find_aliases()
         self.needs = self._place()
         self.macs = 0
@@ -103,6 +109,7 @@ class Emitter:
         """Byte offsets of the allocations inside their scope; returns the bytes needed of each scope."""
         used: dict[str, int] = {}
         self.offset: dict[Buffer, int] = {}
+        self.size: dict[Buffer, int] = {}
         for buffer in self.allocations:
             if buffer.scope not in _LOAD_BUFFERS and buffer.scope not in ("acc", "out"):
                 raise LoweringError(f"{buffer!r}: VDLA has no memory scope {buffer.scope!r}")
@@ -111,7 +118,9 @@ class Emitter:
             unit = vector_bytes(self.cfg, buffer.scope)
             at = used.get(buffer.scope, 0)
             self.offset[buffer] = at
-            used[buffer.scope] = at + -(-buffer.nbytes // unit) * unit
+            size = -(-buffer.nbytes // unit) * unit
+            self.size[buffer] = size
+            used[buffer.scope] = at + size * (2 if buffer in self.double_buffered else 1)
         for buffer in self.allocations:
             self.offset[buffer] = self.offset[self.root(buffer)]
         for scope, need in used.items():
@@ -133,6 +142,8 @@ class Emitter:
                     part(frame, values)
 
             return run_seq
+        if isinstance(stmt, Allocate) and stmt.buffer in self.double_buffered:
+            return self._double(stmt, outer)
         if isinstance(stmt, (Allocate, Attr)):
             return self._statement(stmt.body, outer)
         if isinstance(stmt, For) and DMA_PRAGMA in stmt.annotations:
@@ -163,6 +174,17 @@ class Emitter:
             f"{self.func.name}: this statement is neither a VDLA intrinsic nor a copy under the {DMA_PRAGMA} pragma; "
             f"tensorize its stage: {str(stmt).strip()}"
         )
+
+    def _double(self, stmt: Allocate, outer: tuple[Var, ...]) -> Callable[[Frame, tuple[int, ...]], None]:
+        """A double-buffered allocation: each time it is entered, the other of its two places is used."""
+        body = self._statement(stmt.body, outer)
+        buffer, size = stmt.buffer, self.size[stmt.buffer]
+
+        def run(frame: Frame, values: tuple[int, ...]) -> None:
+            frame.sram[buffer] += size if frame.sram[buffer] == frame.start[buffer] else -size
+            body(frame, values)
+
+        return run
 
     def _copy(self, stmt: For, outer: tuple[Var, ...]) -> Callable[[Frame, tuple[int, ...]], None]:
         nest = CopyNest(stmt, outer)
@@ -337,7 +359,7 @@ class Emitter:
         """
         start = start or {}
         sram = {b: at + start.get(b.scope, 0) for b, at in self.offset.items()}
-        frame = Frame(stream, dict(zip(self.func.params, dram, strict=True)), sram)
+        frame = Frame(stream, dict(zip(self.func.params, dram, strict=True)), sram, dict(sram))
         self._run(frame, ())
 
 

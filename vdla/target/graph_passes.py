@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from compiler import te
 from compiler.errors import ShapeError
 from compiler.graph.ir import Graph, Node, Rewriter, Value, rewrite
 from compiler.graph.pass_manager import GraphPass
+from compiler.ir import Expr
 from compiler.ops import Pattern, TensorType, get_op
+from compiler.ops.compute import register_compute
 from compiler.ops.registry import REQUIRED, Attrs, OpDef, register
 from hw.config import Config
 
@@ -47,6 +50,21 @@ register(
         doc="Convolution of an image [N,H,W*C] whose padding is in place, by w [O,C,kh,kw] -> int32 [N,O,H',W'].",
     )
 )
+
+
+@register_compute(IMAGE_CONV)
+def _compute(inputs: Sequence[te.Tensor], attrs: Attrs, output: TensorType) -> te.Tensor:
+    """The same for targets that compile tensor expressions, where VDLA refuses the group."""
+    x, w = inputs
+    _, c, kh, kw = w.shape
+    rc, ry, rx = te.reduce_axis(c, "rc"), te.reduce_axis(kh, "ry"), te.reduce_axis(kw, "rx")
+    sh, sw = attrs["strides"]
+
+    def element(n: Expr, o: Expr, h: Expr, v: Expr) -> Expr:
+        pixel = x[n, h * sh + ry, (v * sw + rx) * c + rc].astype("int32")
+        return te.sum(pixel * w[o, rc, ry, rx].astype("int32"), axis=(rc, ry, rx))
+
+    return te.compute(output.shape, element, IMAGE_CONV)
 
 
 def dense_as_convolution(graph: Graph) -> Graph:

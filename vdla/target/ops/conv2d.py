@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 from compiler import te
 from compiler.ir import Expr, IntImm, PrimFunc, select
@@ -175,9 +176,14 @@ def build(cfg: Config, spec: ConvSpec, tile: ConvTile) -> tuple[te.Schedule, lis
         s[cached].compute_at(s[out], loops.outer)
     else:
         s[cached].compute_at(conv, weights_at)
+        # What the threads share is not doubled by them; its own double buffer hides its latency.
+        if tile.out.threads > 1 and tile.out.axis == "h":
+            s[cached].double_buffer()
     s[cached].pragma(s[cached].op.axis[0], DMA_PRAGMA, True)
     s[inp].set_scope("inp")
     s[inp].compute_at(conv, rc_out)
+    if tile.out.threads > 1 and tile.out.axis == "oc":
+        s[inp].double_buffer()
     s[inp].pragma(s[inp].op.axis[0], DMA_PRAGMA, True)
     return s, args
 
@@ -186,79 +192,93 @@ def build(cfg: Config, spec: ConvSpec, tile: ConvTile) -> tuple[te.Schedule, lis
 
 
 @dataclass(frozen=True)
-class _Estimate:
+class Estimate:
+    """A tile that fits the buffers, and the cycles it is expected to take."""
+
     cycles: float
     tile: ConvTile
 
 
-def _candidates(cfg: Config, spec: ConvSpec, threads: int) -> list[_Estimate]:
-    """Every tile that fits the buffers, with its estimated cycles."""
+def _patch_load(cfg: Config, spec: ConvSpec, blocks: int, cb: int) -> float:
+    """Cycles to load one pixel's share of a chunk of ``blocks`` of the patch's ``cb``: short runs of any alignment."""
+    run, bus = spec.kw * spec.ic, cfg.bus_bytes
+    runs = spec.kh if blocks == cb else blocks * cfg.block_in / run + 1
+    beats = (min(run, blocks * cfg.block_in) - 1) / bus + 1
+    return cfg.batch * runs * max(beats, (cfg.memory.read_latency + 4) / cfg.memory.read_outstanding)
+
+
+def candidates(cfg: Config, spec: ConvSpec, threads: int) -> list[Estimate]:
+    """Every tile that fits the buffers, with its estimated cycles.
+
+    The model: the array works on one virtual thread's chunk while the other's loads run, so a load is exposed only
+    where it takes longer, latency included, than the time until its data is needed.
+    """
     ob, cb = ceil_div(spec.oc, cfg.block_out), reduction_blocks(cfg, spec)
     nb = ceil_div(spec.n, cfg.batch)
     kh, kw = (1, 1) if spec.patch else (spec.kh, spec.kw)
-    bus = cfg.bus_bytes
+    bus, latency = cfg.bus_bytes, cfg.memory.read_latency + 24
     inp_cycles, wgt_cycles = cfg.inp_vector_bytes / bus, cfg.wgt_vector_bytes / bus
     out_cycles = cfg.out_vector_bytes / bus
-    if spec.patch:  # short segments of any alignment
-        run = spec.kw * spec.ic
-        inp_cycles = ceil_div(run + bus - 1, bus) * 1.2 * spec.kh / cb * cfg.batch
-    passes = 1 if spec.add is None else (3 if spec.add.first else 4)
+    passes = 1 if spec.add is None else 3 + (not spec.add.first)
     accs = 2 if spec.add is not None and not spec.add.first else 1
-    limit = max(1, min(cfg.uop_depth // 2, 1024))
-    out: list[_Estimate] = []
-    splits = [("h", 1)] if threads == 1 else [("h", threads), ("oc", threads), ("h", 1)]
-    for axis, count in splits:
+    out: list[Estimate] = []
+    for axis, count in [("h", 1)] if threads == 1 else [("h", threads), ("oc", threads), ("h", 1)]:
         for oc in divisors(ob):
             if axis == "oc" and (ob // oc) % count:
                 continue
-            for h in tile_sizes(spec.oh):
-                rows = ceil_div(spec.oh, h)
-                if axis == "h" and count > 1 and rows % count:
+            slice_oc = oc * (count if axis == "oc" else 1)
+            for h, w in product(tile_sizes(spec.oh), tile_sizes(spec.ow)):
+                rows, columns = ceil_div(spec.oh, h), ceil_div(spec.ow, w)
+                pixels = h * w
+                if (axis == "h" and rows % count) or count * oc * pixels > min(cfg.acc_depth // accs, cfg.out_depth):
                     continue
-                for w in tile_sizes(spec.ow):
-                    pixels = h * w
-                    if count * oc * pixels > min(cfg.acc_depth // accs, cfg.out_depth):
+                aux = slice_oc * cfg.param_vectors
+                if spec.add is not None:
+                    aux += count * oc * pixels + cfg.param_vectors
+                if aux > cfg.aux_depth:
+                    continue
+                ih, iw = window(spec, h, w)
+                groups = nb * (ob // oc) * rows * columns // count  # tiles of all threads together
+                vector = passes * oc * pixels + oc * cfg.param_vectors + 14
+                stored = oc * pixels * out_cycles
+                for ic in divisors(cb):
+                    inputs = ih * iw * ic
+                    if count * inputs > cfg.inp_depth:
                         continue
-                    aux = oc * (count if axis == "oc" else 1) * cfg.param_vectors
-                    if spec.add is not None:
-                        aux += count * oc * pixels + cfg.param_vectors
-                    if aux > cfg.aux_depth:
-                        continue
-                    ih, iw = window(spec, h, w)
-                    tiles = nb * (ob // oc) * rows * ceil_div(spec.ow, w)
-                    for ic in divisors(cb):
-                        inputs = ih * iw * ic
-                        if count * inputs > cfg.inp_depth:
+                    if spec.patch:
+                        load_input = pixels * _patch_load(cfg, spec, ic, cb)
+                    else:
+                        run = min(ih * iw if iw >= spec.w else iw, cfg.burst_beats * bus // cfg.inp_vector_bytes)
+                        load_input = inputs * inp_cycles * (1 + 1 / max(run * inp_cycles, 1))
+                    for rows_k, resident in [(r, False) for r in divisors(kh)] + [(kh, True)]:
+                        slice_tiles = slice_oc * cb * kh * kw
+                        chunk_tiles = oc * ic * rows_k * kw
+                        if (slice_tiles if resident else count * chunk_tiles) > cfg.wgt_depth:
                             continue
-                        for rows_k, resident in [(r, False) for r in divisors(kh)] + [(kh, True)]:
-                            slice_tiles = oc * (count if axis == "oc" else 1) * cb * kh * kw
-                            chunk_tiles = oc * ic * rows_k * kw
-                            if (slice_tiles if resident else count * chunk_tiles) > cfg.wgt_depth:
-                                continue
-                            uops = oc * ic * rows_k * kw
-                            chunk = pixels * uops
-                            chunks = (cb // ic) * (kh // rows_k)
-                            load_input = inputs * inp_cycles / (kh // rows_k) + 2 * ih * cfg.memory.read_latency / 64
-                            load_weights = 0.0 if resident else chunk_tiles * wgt_cycles + 4
-                            if resident:
-                                load_weights = slice_tiles * wgt_cycles / (rows * ceil_div(spec.ow, w)) / chunks
-                            if pixels * oc < 4:
-                                chunk *= 4 / (pixels * oc)
-                            vector = passes * oc * pixels + oc * cfg.param_vectors
-                            load = load_input + load_weights
-                            extra = oc * pixels * out_cycles if spec.add is not None else 0.0
-                            busy = chunks * chunk + vector + 12
-                            moved = chunks * load + extra
-                            if count > 1:
-                                total = tiles * max(busy, moved)
-                                total += max(0.0, load - chunk) * tiles * 0.1
-                            else:
-                                total = tiles * (busy + moved + chunks * (cfg.memory.read_latency + 12))
-                            total = max(total, tiles * oc * pixels * out_cycles)
-                            total += load_input + min(chunk_tiles, slice_tiles) * wgt_cycles  # the first chunk
-                            total += oc * pixels * (passes + out_cycles)  # the last tile
-                            total += tiles * chunks * 1.5 * max(1, uops / limit)  # instructions
-                            out.append(_Estimate(total, ConvTile(Tile(oc, h, w, count, axis), ic, rows_k, resident)))
+                        steps = kh // rows_k
+                        chunk = pixels * chunk_tiles * max(1.0, 4 / (pixels * oc))
+                        shared = axis == "h"
+                        load_weights = 0.0 if resident else chunk_tiles * wgt_cycles
+                        moved = (count if shared else 1) * load_input
+                        moved += (1 if shared else count) * steps * load_weights
+                        busy = count * steps * chunk
+                        if count == 1:
+                            exposed = load_input + steps * (load_weights + latency)
+                        elif shared:
+                            exposed = count * max(0.0, latency + load_input - chunk)
+                            exposed += steps * max(0.0, latency + load_weights - count * chunk)
+                        else:
+                            exposed = max(0.0, latency + load_input - count * steps * chunk)
+                            exposed += count * steps * max(0.0, latency + load_weights - chunk)
+                        each = (cb // ic) * max(busy + exposed, moved) + count * vector
+                        if spec.add is not None:
+                            each = max(each, (cb // ic) * moved + 2 * count * stored)
+                        total = groups * max(each, count * stored)
+                        if resident:
+                            total += (ob // slice_oc) * (slice_tiles * wgt_cycles * 0.8 + latency)
+                        total += load_input + min(chunk_tiles, slice_tiles) * wgt_cycles + vector + stored
+                        total += groups * count * (cb // ic) * (steps + 2 * ih / 16)  # instructions
+                        out.append(Estimate(total, ConvTile(Tile(oc, h, w, count, axis), ic, rows_k, resident)))
     return out
 
 
@@ -267,7 +287,7 @@ def choose_tile(cfg: Config, spec: ConvSpec, virtual_threads: bool = True) -> Co
 
     Raises CapacityError when not even the smallest tile fits, saying what it needs.
     """
-    found = _candidates(cfg, spec, 2 if virtual_threads else 1)
+    found = candidates(cfg, spec, 2 if virtual_threads else 1)
     if not found:
         kw = 1 if spec.patch else spec.kw
         ih, iw = window(spec, 1, 1)
