@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from compiler.ir.nodes import PrimFunc
 from compiler.ir.verify import verify
+from compiler.lower.double_buffer import double_buffer
 from compiler.lower.flatten_storage import flatten_storage
 from compiler.lower.inject_vthreads import inject_vthreads
 from compiler.lower.make_loops import make_loops
@@ -32,6 +33,7 @@ class Pass:
 
 #: what happens between ``make_loops`` and a target's code generator, in this order
 PASSES: tuple[Pass, ...] = (
+    Pass("double_buffer", double_buffer),
     Pass("inject_vthreads", inject_vthreads),
     Pass("unroll", unroll),
     Pass("flatten_storage", flatten_storage),

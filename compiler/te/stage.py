@@ -104,7 +104,7 @@ class Stage:
                     )
                 if isinstance(r, Fuse) and axis in (r.outer, r.inner):
                     raise self.fail(primitive, f"{argument} '{axis.name}' was fused into {r.fused.name}: use that")
-            raise self.fail(primitive, f"{argument} '{axis.name}' is not a loop of this stage; the loops are {loops}")
+            raise self.fail(primitive, f"{argument} '{axis.name}' is not a loop of this stage; they are {loops}")
         return axis
 
     def _positive(self, primitive: str, argument: str, value: object) -> int:
@@ -527,6 +527,24 @@ class Stage:
         """Give the stage's tensor two buffers: the next iteration's is filled while this one's is used.
 
         The stage must be computed at a loop of its consumer; lowering does the rotation.
+
+        >>> A = te.placeholder((8,), "int32", "A")
+        >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
+        >>> C = te.compute((8,), lambda i: B[i] * 2, "C")
+        >>> s = te.create_schedule(C)
+        >>> outer, inner = s[C].split(C.op.axis[0], factor=4)
+        >>> s[B].compute_at(s[C], outer)
+        >>> s[B].double_buffer()
+        >>> print(ir.stmt_text(lower(s, [A, C]).body))
+        B = allocate(int32[8])
+        for i in range(4):
+            B[i] = A[i] + 1
+        for i_outer in range(2):
+            if i_outer < 1:
+                for i_1 in range(4):
+                    B[i_1 + (i_outer + 1) % 2 * 4] = A[i_outer * 4 + i_1 + 4] + 1
+            for i_inner in range(4):
+                C[i_outer * 4 + i_inner] = B[i_outer * 4 + i_inner] * 2
         """
         self._compute("double_buffer")
         if self.is_output:

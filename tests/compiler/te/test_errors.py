@@ -35,7 +35,7 @@ CASES: list[tuple[Callable[[Example], object], str]] = [
     (lambda e: e.sc.split(e.i), "split: give exactly one of factor and nparts"),
     (lambda e: e.sc.split(e.i, factor=0), "factor must be a positive integer, got 0"),
     (lambda e: e.sc.split(e.i, factor=2.5), "factor must be a positive integer, got 2.5"),  # type: ignore[arg-type]
-    (lambda e: e.sc.split(e.di, factor=2), r"s\[C\].split: parent 'i' is not a loop of this stage; the loops are i, j, k"),
+    (lambda e: e.sc.split(e.di, factor=2), r"s\[C\].split: parent .i. is not a loop of this stage; they are i, j, k"),
     (lambda e: e.sc.split("i", factor=2), "parent 'i' is not a loop axis"),  # type: ignore[arg-type]
     (
         after(lambda e: e.sc.split(e.i, factor=2), lambda e: e.sc.unroll(e.i)),

@@ -84,7 +84,7 @@ def random_schedule(out: te.Tensor, rng: random.Random) -> te.Schedule:
                 s.cache_write(stage.tensor, "acc")
         except te.ScheduleError:
             pass
-    stages = [st for st in s.stages if isinstance(st.op, te.ComputeOp)]
+    stages = [x for x in s.stages if isinstance(x.op, te.ComputeOp)]
     for stage in stages:
         for _ in range(rng.randrange(4)):
             _restructure(stage, rng)
@@ -93,7 +93,7 @@ def random_schedule(out: te.Tensor, rng: random.Random) -> te.Schedule:
                 s.rfactor(stage.tensor, rng.choice([v for v in stage.leaf_iter_vars if v.kind == "reduce"]))
             except te.ScheduleError:
                 pass
-    for stage in reversed([st for st in s.stages if isinstance(st.op, te.ComputeOp)]):
+    for stage in reversed([x for x in s.stages if isinstance(x.op, te.ComputeOp)]):
         if stage.is_output:
             continue
         pick = rng.random()
