@@ -1,9 +1,10 @@
 """Interval analysis of integer expressions.
 
-**What is assumed.**  Index arithmetic (``int32``/``int64`` expressions built from variables and constants only) never
-overflows: it is treated as arithmetic on mathematical integers.  Everything else may wrap around: an ``add``, ``sub``,
-``mul`` or ``shl`` in a narrow or unsigned type, or with a loaded value or a call in it, is trusted only where its
-interval proves that it stays inside its type; otherwise its bounds are those of the type and no rule looks inside it.
+Integer arithmetic wraps around in its type: an ``add``, ``sub``, ``mul`` or ``shl`` is looked into only where its
+interval proves that it does not; otherwise its bounds are those of the type and no rule touches it.
+
+**The one assumption**: index arithmetic over variables of unknown range (``int32``/``int64``, no loads or calls in it)
+does not overflow.  Where every variable has bounds nothing is assumed.
 """
 
 from __future__ import annotations
@@ -97,8 +98,6 @@ class Bounds:
 
     def exact(self, expr: Expr) -> bool:
         """True if an integer ``add``, ``sub`` or ``mul`` provably (or by the assumption above) does not wrap."""
-        if expr.dtype in INDEX_DTYPES and not self.is_data(expr):
-            return True
         self.of(expr)
         return expr not in self._wraps
 
@@ -114,7 +113,7 @@ class Bounds:
         least, most = RANGES[expr.dtype]
         if least <= lo and hi <= most:
             return lo, hi
-        if expr.dtype in INDEX_DTYPES and not self.is_data(expr):
+        if expr.dtype in INDEX_DTYPES and (lo == -inf or hi == inf) and not self.is_data(expr):
             return lo, hi
         self._wraps.add(expr)
         return least, most
@@ -154,9 +153,10 @@ class Bounds:
         lo, hi = self.of(e.value)
         if e.dtype == "bool":
             return (1, 1) if lo > 0 or hi < 0 else (hi, lo) if lo == hi == 0 else (0, 1)
-        if (least <= lo and hi <= most) or (e.dtype in INDEX_DTYPES and not self.is_data(e)):
+        if least <= lo and hi <= most:
             return lo, hi
-        return least, most
+        unbounded = lo == -inf or hi == inf
+        return (lo, hi) if e.dtype in INDEX_DTYPES and unbounded and not self.is_data(e) else (least, most)
 
     def _binary(self, e: Binary) -> Interval:
         op = e.op

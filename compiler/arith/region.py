@@ -1,4 +1,4 @@
-"""Regions: the range an index runs through while some of its variables run, as a symbolic start and a constant extent."""
+"""Regions: what an index runs through while some of its variables run, as a symbolic start and a constant extent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from math import inf
 
 from compiler.arith.bounds import INDEX_DTYPES
 from compiler.arith.simplify import Simplifier
-from compiler.ir.nodes import Binary, Cast, Expr, IntImm, Select, Var, binary, const, maximum, minimum, walk_expr
+from compiler.ir.nodes import (
+    Binary,
+    Cast,
+    Expr,
+    IntImm,
+    Select,
+    Var,
+    binary,
+    const,
+    maximum,
+    minimum,
+    walk_expr,
+)
 
 #: ``(start, extent)``: the values lie in ``start .. start + extent - 1``
 Region = tuple[Expr, int]

@@ -10,12 +10,12 @@ Rules (``c``, ``d``: positive constants; divisions round down):
 - sums merge; multiplication by a constant distributes over a sum;
 - ``(a*c + b) // c -> a + b//c``, ``(a*c + b) % c -> b % c``;
 - ``b // c -> m`` and ``b % c -> b - m*c`` if the interval of ``b`` lies in ``[m*c, m*c + c - 1]``;
-- ``(g*a + b) // c -> (a + m) // (c/g)`` and ``(g*a + b) % c -> g*((a + m) % (c/g)) + (b - m*g)`` if ``g`` divides ``c`` and
-  the interval of ``b`` lies in ``[m*g, m*g + g - 1]``;
+- ``(g*a + b) // c -> (a + m) // (c/g)`` and ``(g*a + b) % c -> g*((a + m) % (c/g)) + (b - m*g)`` if ``g`` divides ``c``
+  and the interval of ``b`` lies in ``[m*g, m*g + g - 1]``;
 - ``(x//d) // c -> x // (d*c)``; ``(x%d) // c -> (x//c) % (d/c)`` and ``(x%d) % c -> x % c`` if ``c`` divides ``d``;
 - ``k*c*(x//c) + k*(x%c) -> k*x``; ``k*x - k*c*(x//c) -> k*(x%c)``;
-- comparisons, ``min`` and ``max`` are decided by the interval of the difference of their sides; undecided comparisons of
-  index expressions are brought to ``sum < constant`` / ``sum >= constant`` divided by the common factor;
+- comparisons, ``min`` and ``max`` are decided by the interval of the difference of their sides; undecided comparisons
+  of index expressions are brought to ``sum < constant`` / ``sum >= constant`` divided by the common factor;
 - ``and``/``or`` of decided, repeated or opposite operands; ``not`` moves inwards; ``select`` with a decided or repeated
   condition.
 

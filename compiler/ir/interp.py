@@ -212,7 +212,7 @@ class _Translator:
         return [self.expr(e)[0] for e in exprs]
 
     def expr(self, e: Expr) -> tuple[str, int, tuple[float, float]]:
-        """``(code, nesting depth, interval)``; the interval only spares wrap-around and bounds checks that cannot fire."""
+        """``(code, nesting depth, interval)``; the interval spares wrap-around and bounds checks that cannot fire."""
         hit = self.memo.get(e)
         if hit is not None:
             return hit

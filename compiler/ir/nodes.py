@@ -39,7 +39,7 @@ COMPARE_OPS = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 LOGIC_OPS = frozenset({"and", "or"})
 COMMUTATIVE_OPS = frozenset({"add", "mul", "min", "max", "eq", "ne", "and", "or", "bitand", "bitor", "bitxor"})
 
-Number = Union[int, float, bool]
+Number = int | float | bool
 ExprLike = Union["Expr", int, float, bool]
 
 _interned: WeakValueDictionary[tuple[Any, ...], Expr] = WeakValueDictionary()
@@ -604,7 +604,8 @@ def select(cond: ExprLike, true_value: ExprLike, false_value: ExprLike) -> Expr:
     if not isinstance(false_value, Expr):
         false_value = as_expr(false_value, true_value.dtype)
     if true_value.dtype != false_value.dtype or cond.dtype != "bool":
-        raise IRTypeError(f"select of {cond.dtype}, {true_value.dtype}, {false_value.dtype}: needs bool and equal types")
+        types = f"{cond.dtype}, {true_value.dtype}, {false_value.dtype}"
+        raise IRTypeError(f"select of {types}: needs bool and equal types")
     if isinstance(cond, IntImm):
         return true_value if cond.value else false_value
     if true_value is false_value:
@@ -748,9 +749,7 @@ class PrimFunc:
 
     __slots__ = ("name", "params", "body", "attrs")
 
-    def __init__(
-        self, name: str, params: Sequence[Buffer], body: Stmt, attrs: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, name: str, params: Sequence[Buffer], body: Stmt, attrs: Mapping[str, Any] | None = None) -> None:
         self.name, self.params, self.body = name, tuple(params), body
         self.attrs: dict[str, Any] = dict(attrs or {})
 

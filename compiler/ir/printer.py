@@ -123,10 +123,10 @@ def _binary(node: Binary, name: Namer, typed: bool) -> tuple[str, int]:
     if op == "sub" and isinstance(a, IntImm) and a.value == 0:
         return f"-{_wrap(_expr(b, name, typed), _UNARY)}", _UNARY
     symbol, own = BINARY_OPS[op], _PRECEDENCE[op]
+    left = _wrap(_expr(a, name, known), own + (op in COMPARE_OPS))
     right_text = _expr(b, name, known)
     if op == "add" and isinstance(b, IntImm) and b.value < 0:
         symbol, right_text = "-", (str(-b.value), _ATOM)
-    left = _wrap(_expr(a, name, known), own + (op in COMPARE_OPS))
     return f"{left} {symbol} {_wrap(right_text, own + 1)}", own
 
 

@@ -3,7 +3,8 @@
 Rules: every variable is bound by an enclosing loop (or given as a parameter), each loop has a variable of its own;
 loop extents are positive; every buffer accessed is a parameter or allocated around the access; indices are ``int32``
 or ``int64`` and as many as the buffer has dimensions; stored values have the buffer's type; conditions are ``bool``;
-operands of a binary operation agree; pure calls are known and have the right number of arguments.
+operands of a binary operation agree; pure calls are known and have the right number of arguments; expressions are
+nested at most :data:`MAX_DEPTH` deep (analyses and back ends are recursive).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ PURE_CALLS = {
     "exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "sigmoid": 1, "erf": 1, "floor": 1, "ceil": 1, "round": 1, "abs": 1,
     "pow": 2, "rshift_rne": 2, "address_of": 1,
 }  # fmt: skip
+MAX_DEPTH = 200
 _INT_CALLS = frozenset({"abs", "rshift_rne"})
 _FLOAT_CALLS = frozenset(PURE_CALLS) - {"rshift_rne", "address_of"}
 
@@ -57,19 +59,25 @@ class _Verifier:
         self.where: Stmt | None = None
 
     def fail(self, reason: str) -> NoReturn:
-        at = "" if self.where is None else f" in `{_first_line(self.where)}`"
+        at = ""
+        if self.where is not None:
+            line = _first_line(self.where)
+            at = f" in `{line if len(line) <= 200 else line[:200] + '...'}`"
         raise VerifyError(f"{self.name}: {reason}{at}")
 
     # ------------------------------------------------------------------ expressions
 
     def expr(self, root: Expr) -> None:
         seen: set[Expr] = set()
-        stack = [root]
+        stack = [(root, 0)]
         while stack:
-            node = stack.pop()
+            node, depth = stack.pop()
             if node in seen:
                 continue
             seen.add(node)
+            if depth > MAX_DEPTH:
+                self.where = None  # too deep to print, too
+                self.fail(f"an expression is nested more than {MAX_DEPTH} deep; compute a part of it into a buffer")
             if isinstance(node, Var):
                 if node not in self.vars:
                     self.fail(f"variable {node.name} is used outside the loop that defines it")
@@ -78,7 +86,7 @@ class _Verifier:
             if node not in self.checked:
                 self.types(node)
                 self.checked.add(node)
-            stack.extend(node.children)
+            stack.extend((child, depth + 1) for child in node.children)
 
     def types(self, node: Expr) -> None:
         if node.dtype not in DTYPES:

@@ -1,8 +1,8 @@
 """One loop-IR function as LLVM IR.
 
-Loops are counted, bottom-tested (extents are known and positive).  A ``vectorized`` loop of 2, 4, ... 64 iterations becomes
-vector instructions where that is safe (see :mod:`compiler.backend.llvm.vectorize`), else a plain loop that LLVM may
-vectorise; ``unrolled`` loops are written out; all other kinds run serially.
+Loops are counted, bottom-tested (extents are known and positive).  A ``vectorized`` loop of 2, 4, ... 64 iterations
+becomes vector instructions where that is safe (see :mod:`compiler.backend.llvm.vectorize`), else a plain loop that LLVM
+may vectorise; ``unrolled`` loops are written out; all other kinds run serially.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from compiler.ir.nodes import (
 )
 
 STACK_BYTES = 64 * 1024  # of all buffers of a function together; what does not fit comes from malloc
-UNROLL_LIMIT = 64
+UNROLL_LIMIT = 256  # copies of a body, nested unrolled loops together; beyond it they stay loops
 _ALIGN = 64
 _POINTER = ir.PointerType()
 
@@ -65,6 +65,7 @@ class FunctionEmitter:
         self.memo: dict[Expr, Value] = {}
         self.wide: tuple[Var, int] | None = None  # the vectorized variable in force, and its lanes
         self.stack_left = STACK_BYTES
+        self.copies = 1
         self.heap: list[Value] = []
         self.fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER] * len(func.params)), func.name)
         for arg, buffer in zip(self.fn.args, func.params, strict=True):
@@ -82,7 +83,7 @@ class FunctionEmitter:
     def emit(self) -> None:
         self.stmt(self.func.body)
         for address in self.heap:
-            self.b.call(ops._declared(self.b, "free", ir.VoidType(), [_POINTER]), [address])
+            self.b.call(ops.declared(self.b, "free", ir.VoidType(), [_POINTER]), [address])
         self.b.ret_void()
         ir.IRBuilder(self.entry).branch(self.fn.basic_blocks[1])
 
@@ -136,10 +137,12 @@ class FunctionEmitter:
             self.stmt(s.body)
             self.wide = None
             return
-        if s.kind == "unrolled" and s.extent <= UNROLL_LIMIT:
+        if s.kind == "unrolled" and s.extent * self.copies <= UNROLL_LIMIT:
+            self.copies *= s.extent
             for i in range(s.extent):
                 self.vars[s.var] = ir.Constant(ty, i)
                 self.stmt(s.body)
+            self.copies //= s.extent
             return
         before = self.b.block
         body = self.fn.append_basic_block(f"loop.{s.var.name}")
@@ -162,10 +165,10 @@ class FunctionEmitter:
         if size <= self.stack_left:
             self.stack_left -= size
             slot = entry.alloca(ir.ArrayType(ops.memory_type(buffer.dtype), max(buffer.elements, 1)), name=buffer.name)
-            slot.align = _ALIGN
+            slot.align = _ALIGN  # pyright: ignore[reportAttributeAccessIssue]
             slot.type = _POINTER  # llvmlite types it as a pointer to the array
             return slot
-        malloc = ops._declared(entry, "malloc", _POINTER, [self.offset])
+        malloc = ops.declared(entry, "malloc", _POINTER, [self.offset])
         address = entry.call(malloc, [ir.Constant(self.offset, size + _ALIGN)])
         self.heap.append(address)
         bumped = entry.add(entry.ptrtoint(address, self.offset), ir.Constant(self.offset, _ALIGN - 1))
@@ -192,15 +195,15 @@ class FunctionEmitter:
                 total = value
             else:
                 both = max(lanes, ops.lanes_of(total))
-                total = self.b.add(
-                    ops.splat(self.b, total, both), ops.splat(self.b, value, both), flags=("nsw",)
-                )
+                total = self.b.add(ops.splat(self.b, total, both), ops.splat(self.b, value, both), flags=("nsw",))
         return ir.Constant(self.offset, 0) if total is None else total
 
     def pointer(self, buffer: Buffer, offset: Value) -> Value:
         base = self.buffers.get(id(buffer))
         if base is None:
-            raise CodegenError(f"{self.func.name}: buffer {buffer.name} is neither a parameter nor allocated around its use")
+            raise CodegenError(
+                f"{self.func.name}: buffer {buffer.name} is neither a parameter nor allocated around its use"
+            )
         return self.b.gep(base, [offset], inbounds=True, source_etype=ops.memory_type(buffer.dtype))
 
     def load(self, e: Load) -> Value:
@@ -280,8 +283,10 @@ class FunctionEmitter:
             return self.b.not_(self.expr(e.a))
         if isinstance(e, Select):
             if speculatable(e.true_value) and speculatable(e.false_value):
-                return self.b.select(*self.operands(e.cond, e.true_value, e.false_value)) if self.is_wide(e.cond) else (
-                    self.b.select(self.expr(e.cond), *self.operands(e.true_value, e.false_value))
+                return (
+                    self.b.select(*self.operands(e.cond, e.true_value, e.false_value))
+                    if self.is_wide(e.cond)
+                    else (self.b.select(self.expr(e.cond), *self.operands(e.true_value, e.false_value)))
                 )
             return self.branch(e.cond, e.true_value, e.false_value)
         if isinstance(e, Call):

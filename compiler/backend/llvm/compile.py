@@ -17,8 +17,8 @@ from compiler.ir.verify import verify
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*")
 #: symbols that generated code may call
 _TAKEN = frozenset(
-    "malloc free memcpy memset memmove expf exp logf log tanhf tanh erff erf powf pow floorf floor ceilf ceil roundevenf "
-    "roundeven sqrtf sqrt".split()
+    "malloc free memcpy memset memmove expf exp logf log tanhf tanh erff erf powf pow floorf floor ceilf ceil "
+    "roundevenf roundeven sqrtf sqrt".split()
 )
 
 
@@ -46,9 +46,9 @@ def compile_functions(
 ) -> bytes:
     """An ELF object (position independent) with one symbol a function.
 
-    Each is ``void name(uint8_t *p0, ...)``: one pointer a parameter buffer, in order, aligned to its element and, unless
-    ``func.attrs["noalias"]`` is False, to memory that overlaps no other parameter's.  ``func.attrs["contract"] = False``
-    forbids fused multiply-add.  The object needs libm, malloc and free.
+    Each is ``void name(uint8_t *p0, ...)``: one pointer a parameter buffer, in order, aligned to its element and,
+    unless ``func.attrs["noalias"]`` is False, to memory that overlaps no other parameter's.  ``func.attrs["contract"] =
+    False`` forbids fused multiply-add.  The object needs libm, malloc and free.
 
     Args:
         target_triple: four-part LLVM triple; None = this machine's.

@@ -50,9 +50,7 @@ class Machine:
     def __init__(self, triple: str, cpu: str, features: str, opt: int) -> None:
         self.triple, self.cpu, self.features, self.opt = triple, cpu, features, opt
         target = llvm.Target.from_triple(triple)
-        self._tm = target.create_target_machine(
-            cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="default"
-        )
+        self._tm = target.create_target_machine(cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="default")
         self.data_layout = str(self._tm.target_data)
         self.index_bits = 32 if triple.startswith("arm") else 64
         self.vector_bits = 512 if "+avx512f" in features or cpu in _AVX512 else 256 if "x86_64" in triple else 128
@@ -69,7 +67,9 @@ class Machine:
         triple = triple or host
         arch, host_arch = triple.split("-", 1)[0], host.split("-", 1)[0]
         if arch not in CPUS:
-            raise CodegenError(f"target triple {triple!r}: architecture {arch!r} is not one of {', '.join(sorted(CPUS))}")
+            raise CodegenError(
+                f"target triple {triple!r}: architecture {arch!r} is not one of {', '.join(sorted(CPUS))}"
+            )
         if triple.count("-") != 3:
             raise CodegenError(f"target triple {triple!r} must have four parts, e.g. {arch}-unknown-linux-gnu")
         if opt not in (0, 1, 2, 3):

@@ -1,7 +1,7 @@
 """Pure operations of the loop IR as LLVM instructions.
 
-Every function works on scalars and on vectors alike (``ty`` is taken from the operands), branches nowhere, and is defined
-for all inputs: no operand makes the processor trap or LLVM's poison appear.
+Every function works on scalars and on vectors alike (``ty`` is taken from the operands), branches nowhere, and is
+defined for all inputs: no operand makes the processor trap or LLVM's poison appear.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def bits_of(value: Value) -> int:
 def intrinsic(b: Builder, name: str, ret: Any, *args: Value, overload: tuple[Any, ...] | None = None) -> Value:
     """A call of ``llvm.<name>`` overloaded on the types ``overload`` (the result's, if not given)."""
     suffix = ".".join(_mangle(t) for t in (overload or (ret,)))
-    return b.call(_declared(b, f"llvm.{name}.{suffix}", ret, [a.type for a in args]), args)
+    return b.call(declared(b, f"llvm.{name}.{suffix}", ret, [a.type for a in args]), args)
 
 
 def library(b: Builder, name: str, x: Value, *more: Value) -> Value:
@@ -77,7 +77,7 @@ def library(b: Builder, name: str, x: Value, *more: Value) -> Value:
     lanes = lanes_of(x)
     args = (x, *more)
     if not lanes:
-        return b.call(_declared(b, name, x.type, [a.type for a in args]), args)
+        return b.call(declared(b, name, x.type, [a.type for a in args]), args)
     out: Value = ir.Constant(x.type, ir.Undefined)
     for i in range(lanes):
         at = ir.Constant(ir.IntType(32), i)
@@ -85,7 +85,8 @@ def library(b: Builder, name: str, x: Value, *more: Value) -> Value:
     return out
 
 
-def _declared(b: Builder, name: str, ret: Any, args: list[Any]) -> Any:
+def declared(b: Builder, name: str, ret: Any, args: list[Any]) -> Any:
+    """The module's declaration of an external function."""
     known = b.module.globals.get(name)
     return known if known is not None else ir.Function(b.module, ir.FunctionType(ret, args), name)
 
@@ -106,7 +107,9 @@ def compare(b: Builder, op: str, dtype: str, x: Value, y: Value) -> Value:
     return (b.icmp_signed if signed else b.icmp_unsigned)(_COMPARE[op], x, y)
 
 
-def arithmetic(b: Builder, op: str, dtype: str, x: Value, y: Value, flags: tuple[str, ...], never_negative: bool) -> Value:
+def arithmetic(
+    b: Builder, op: str, dtype: str, x: Value, y: Value, flags: tuple[str, ...], never_negative: bool
+) -> Value:
     """``x op y`` for every operation but comparisons and logic.
 
     Args:
@@ -171,9 +174,7 @@ def _division(b: Builder, op: str, dtype: str, x: Value, y: Value, never_negativ
     zero, minus_one = b.icmp_signed("==", y, number(ty, 0)), b.icmp_signed("==", y, number(ty, -1))
     safe = b.select(b.or_(zero, minus_one), number(ty, 1), y)
     rest = b.srem(x, safe)
-    wrong_side = b.and_(
-        b.icmp_signed("!=", rest, number(ty, 0)), b.icmp_signed("<", b.xor(rest, safe), number(ty, 0))
-    )
+    wrong_side = b.and_(b.icmp_signed("!=", rest, number(ty, 0)), b.icmp_signed("<", b.xor(rest, safe), number(ty, 0)))
     if not quotient_wanted:
         return b.select(wrong_side, b.add(rest, safe), rest)
     quotient = b.sub(b.sdiv(x, safe), b.zext(wrong_side, ty))

@@ -1,7 +1,7 @@
 """Which vectorized loops become vector instructions.
 
-``vectorized`` promises independent iterations; the checks here are for what vector code can express and for programs that
-break the promise (they then run serially and still mean what the interpreter says).
+``vectorized`` promises independent iterations; the checks here are for what vector code can express and for programs
+that break the promise (they then run serially and still mean what the interpreter says).
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def expressions() -> st.SearchStrategy[Expr]:
 
     def grow(children: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
         conds = st.one_of(
-            st.tuples(st.sampled_from(["lt", "le", "gt", "ge", "eq", "ne"]), children, children).map(lambda t: binary(*t)),
+            st.tuples(st.sampled_from(["lt", "le", "gt", "ge", "eq", "ne"]), children, children).map(
+                lambda t: binary(*t)
+            ),
         )
         conds = st.one_of(
             conds,
@@ -68,8 +70,7 @@ RANGES = st.tuples(*(st.tuples(st.integers(-5, 5), st.integers(0, 6)) for _ in V
 
 def assignments(ranges: dict[Var, tuple[int, int]]) -> list[dict[Var, int]]:
     return [
-        dict(zip(ranges, values, strict=True))
-        for values in product(*(range(lo, hi + 1) for lo, hi in ranges.values()))
+        dict(zip(ranges, values, strict=True)) for values in product(*(range(lo, hi + 1) for lo, hi in ranges.values()))
     ]
 
 

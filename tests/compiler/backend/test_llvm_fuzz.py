@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from compiler.arith import Simplifier
 from compiler.ir import (
     Allocate,
     Buffer,
@@ -26,12 +28,14 @@ from compiler.ir import (
     call,
     cast,
     const,
+    interp,
     logical_not,
+    loops_of,
+    map_stmt,
     rshift_rne,
     select,
     verify,
 )
-from compiler.ir import interp
 from compiler.ir.nodes import FLOAT_DTYPES
 
 DTYPES = ["int8", "uint8", "int16", "int32", "int64", "float32", "bool", "uint32", "float64"]
@@ -84,7 +88,9 @@ class Generator:
         if kind < 0.45 and depth > 0:
             return binary(rng.choice(["and", "or"]), self.bool(depth - 1), self.bool(depth - 1))
         d = rng.choice([d for d in DTYPES if d != "bool"])
-        return binary(rng.choice(["eq", "ne", "lt", "le", "gt", "ge"]), self.expr(d, depth - 1), self.expr(d, depth - 1))
+        return binary(
+            rng.choice(["eq", "ne", "lt", "le", "gt", "ge"]), self.expr(d, depth - 1), self.expr(d, depth - 1)
+        )
 
     def expr(self, dtype: str, depth: int) -> Expr:
         rng = self.rng
@@ -108,7 +114,11 @@ class Generator:
         if kind < 0.45:
             return binary(rng.choice(["floordiv", "floormod"]), a, self.divisor(dtype))
         if kind < 0.55 and dtype[0] == "i":
-            shift = const(rng.randint(0, 70 if dtype == "int64" else 35), dtype) if rng.random() < 0.6 else b & const(63, dtype)
+            shift = (
+                const(rng.randint(0, 70 if dtype == "int64" else 35), dtype)
+                if rng.random() < 0.6
+                else b & const(63, dtype)
+            )
             return rshift_rne(a, shift) if rng.random() < 0.7 else call("abs", a)
         if kind < 0.65:
             shift = const(rng.randint(0, 40), dtype) if rng.random() < 0.6 else b
@@ -175,10 +185,25 @@ def data(buffer: Buffer, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2**32 - 1))
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(SEEDS)
 def test_random_programs(native: Callable[..., dict[str, Any]], seed: int) -> None:
-    funcs = [Generator(seed + n).func(f"f{n}") for n in range(6)]
+    check(native, seed, 4)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(SEEDS)
+def test_many_random_programs(native: Callable[..., dict[str, Any]], seed: int) -> None:
+    check(native, seed, 8)
+
+
+def check(native: Callable[..., dict[str, Any]], seed: int, count: int) -> None:
+    """``count`` random programs, compiled together, give what the interpreter gives."""
+    funcs = [Generator(seed + n).func(f"f{n}") for n in range(count)]
     compiled = native(funcs, opt=3 if seed % 2 else 1)
     for n, f in enumerate(funcs):
         rng = np.random.default_rng(seed + n)
@@ -188,3 +213,18 @@ def test_random_programs(native: Callable[..., dict[str, Any]], seed: int) -> No
         compiled[f.name](*got)
         for b, w, g in zip(f.params, want, got, strict=True):
             assert np.array_equal(w, g, equal_nan=b.dtype in FLOAT_DTYPES), f"seed {seed + n}: {b.name} differs\n{f}"
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_simplified_programs_mean_the_same(seed: int) -> None:
+    func = Generator(seed).func("f")
+    simplifier = Simplifier({loop.var: (0, loop.extent - 1) for loop in loops_of(func.body)})
+    simple = verify(func.with_body(map_stmt(func.body, on_expr=simplifier.simplify)))
+    rng = np.random.default_rng(seed)
+    want = [data(b, rng) for b in func.params]
+    got = [a.copy() for a in want]
+    interp.run(func, want)
+    interp.run(simple, got)
+    for b, w, g in zip(func.params, want, got, strict=True):
+        assert np.array_equal(w, g, equal_nan=b.dtype in FLOAT_DTYPES), f"seed {seed}: {b.name}\n{func}\n{simple}"
