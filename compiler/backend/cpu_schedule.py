@@ -91,7 +91,7 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
     """
     op = stage.op
     assert isinstance(op, ComputeOp) and isinstance(op.body, Reduce)
-    loads = [node for node in _loads(op)]
+    loads = list(_loads(op))
     data, reduce = list(op.axis), list(op.reduce_axis)
     if not data or not loads:
         return None

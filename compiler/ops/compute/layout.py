@@ -23,7 +23,8 @@ def logical_indices(stored: Sequence[Expr], shape: Sequence[int], layout: str) -
     for (axis, factor), inner in zip(blocks, stored[len(axes) :], strict=True):
         indices[axis] = indices[axis] * factor + inner
         sizes[axis] *= factor
-    inside = [index < real for index, real, size in zip(indices, shape, sizes, strict=False) if real != size]
+    extended = [*shape, *[1] * (len(axes) - len(shape))]
+    inside = [index < real for index, real, size in zip(indices, extended, sizes, strict=True) if real != size]
     return indices[: len(shape)], logical_and(*inside)
 
 
