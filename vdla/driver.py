@@ -20,10 +20,10 @@ import numpy as np
 from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
 from compiler.errors import TargetError
 from compiler.frontend.onnx_import import from_onnx
-from compiler.graph.fuse import FusedGroup, fuse
+from compiler.graph.fuse import FusedGroup
 from compiler.graph.ir import Graph, Value
 from compiler.graph.memory_plan import Buffer, lifetimes, plan
-from compiler.graph.partition import partition
+from compiler.graph.partition import fuse_on_targets, partition
 from compiler.graph.pass_manager import GraphPass, PassManager
 from compiler.graph.passes.layout import insert_layout_transforms
 from compiler.graph.pipeline import Calibration, float_passes, integer_passes, is_quantized
@@ -112,7 +112,7 @@ def compile_model(
     with clock.step("layout"):
         by_name = {plugin.name: plugin for plugin in plugins}
         graph = insert_layout_transforms(graph, by_name, transform_target="cpu")
-        groups = _order(fuse(graph, enabled=options.fusion))
+        groups = _order(fuse_on_targets(graph, plugins, fusion=options.fusion))
     with clock.step("schedule"):
         compiled = [by_name[group.target or ""].compile(group) for group in groups]
     with clock.step("memory plan"):

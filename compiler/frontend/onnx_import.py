@@ -20,7 +20,11 @@ from compiler.graph.ir import Graph, Value
 
 ModelSource = onnx.ModelProto | str | Path | bytes
 
-_INPUT_TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
+_INPUT_TYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.UINT8: "uint8",
+}
 _CONST_TYPES = {"float32", "int8", "uint8", "int32", "int64", "bool"}
 _OLDEST_OPSET = 7
 

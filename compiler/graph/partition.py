@@ -56,6 +56,16 @@ def partition(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -
                 _assign(node, targets, refused[node], said[node])
 
 
+def fuse_on_targets(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -> list[FusedGroup]:
+    """Fuse a partitioned graph again, after passes that changed it, under the same vetoes of the targets."""
+    by_name = {target.name: target for target in targets}
+
+    def allow(group: FusedGroup) -> bool:
+        return group.target is None or by_name[group.target].supports_group(group) is None
+
+    return fuse(graph, enabled=fusion, allow=allow)
+
+
 def _assign(node: Node, targets: Sequence[Target], refused: dict[str, str], conversion: str | None) -> None:
     """Give a node to the first target that takes it; `conversion` is why it has no integer form, if it has none."""
     for target in targets:

@@ -97,6 +97,12 @@ def test_old_opset() -> None:
     assert "opset" in error_of(single("Relu", [(1, 2)], opset=6))
 
 
+def test_double_precision_input() -> None:
+    model = single("Relu", [(2,)])
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    assert "input 'x0' is DOUBLE" in error_of(model)
+
+
 def test_double_precision_weights() -> None:
     assert "float64" in error_of(single("Add", [(2,)], [np.zeros(2)]))
 

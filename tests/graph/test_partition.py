@@ -12,7 +12,7 @@ from compiler.frontend.onnx_import import from_onnx
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.interpreter import evaluate
 from compiler.graph.ir import Graph, Node
-from compiler.graph.partition import partition
+from compiler.graph.partition import fuse_on_targets, partition
 from compiler.graph.passes.layout import insert_layout_transforms
 from compiler.graph.pipeline import to_integer
 from compiler.graph.verify import verify
@@ -130,6 +130,16 @@ def test_layouts_convert_only_at_the_borders_between_targets() -> None:
     (pool,) = (node for node in packed.nodes if node.op == "max_pool2d")
     assert pool.output.layout == PACKED and pool.output.storage_shape == (1, 1, 8, 8, 1, 16)
     assert pool.output.nbytes == 16 * 64
+
+
+def test_fusing_again_after_layout_keeps_the_targets_limits() -> None:
+    graph = integer_graph()
+    targets = [Integers(limit=2), Anything()]
+    first = partition(graph, targets)
+    packed = insert_layout_transforms(graph, {target.name: target for target in targets})
+    again = fuse_on_targets(packed, targets)
+    expected = [str(group) for group in first if group.target == "integers"]
+    assert [str(group) for group in again if group.target == "integers" and "layout" not in str(group)] == expected
 
 
 def test_an_output_of_the_graph_is_converted_and_its_readers_are_not() -> None:
