@@ -112,6 +112,10 @@ class _Maker:
             axis, intrin, location = stage.tensorized
             inner_from = leaves.index(axis)
             for leaf in leaves[inner_from:]:
+                attr = stage.attrs.get(leaf)
+                if attr is not None and (attr.kind != "serial" or attr.pragmas):
+                    message = f"loop '{leaf.name}' is {attr.kind} or has a pragma, but becomes part of the intrinsic"
+                    raise ScheduleError("tensorize", stage.name, message, location)
                 if leaf in info.children:
                     other = info.children[leaf][0].stage
                     raise ScheduleError(
