@@ -31,8 +31,8 @@ from compiler.target import Target
 from hw.config import Config
 from runtime.artifact import ALIGNMENT, Artifact, CpuCode, CpuStep, Segment, Step, TensorSpec, VdlaLayer, VdlaStep
 from vdla.target.program import Layer, write_program
-from vdla.target.target import VdlaTarget
 from vdla.target.target import VdlaLayer as CompiledLayer
+from vdla.target.target import VdlaTarget
 
 if TYPE_CHECKING:
     import onnx

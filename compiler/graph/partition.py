@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compiler.errors import TargetError
@@ -25,31 +25,23 @@ def partition(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -
     said = {node: node.reason for node in graph.nodes}
     for node in graph.nodes:
         _assign(node, targets, refused[node], said[node])
-    # By target and nodes: verdicts stay valid when other nodes move.
-    verdicts: dict[tuple[str, tuple[Node, ...]], str | None] = {}
+    verdict = _Verdict(by_name)
 
-    def verdict(group: FusedGroup) -> str | None:
-        assert group.target is not None
-        key = (group.target, tuple(group.nodes))
-        if key not in verdicts:
-            verdicts[key] = by_name[group.target].supports_group(group)
-        return verdicts[key]
-
-    def explanation(group: FusedGroup, reason: str) -> str:
-        """Why the group did not grow to what the target could have run, if that is what failed; else `reason`."""
+    def explanation(group: FusedGroup) -> str:
+        """Why the group did not grow to what the target could have run, if that is what failed."""
         inside = set(group.nodes)
-        for (target, nodes), why in verdicts.items():
+        for (target, nodes), why in verdict.known.items():
             if why is not None and target == group.target and len(nodes) > len(inside) and inside <= set(nodes):
                 return why
-        return reason
+        return verdict(group) or ""
 
     while True:
-        groups = fuse(graph, enabled=fusion, allow=lambda group: verdict(group) is None)
-        refusals = [(group, reason) for group in groups if (reason := verdict(group)) is not None]
+        groups = _fuse_within(graph, verdict, fusion)
+        refusals = [group for group in groups if verdict(group) is not None]
         if not refusals:
             return groups
-        for group, reason in refusals:
-            why = explanation(group, reason)
+        for group in refusals:
+            why = explanation(group)
             for node in group.nodes:
                 assert group.target is not None
                 refused[node][group.target] = why
@@ -58,12 +50,41 @@ def partition(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -
 
 def fuse_on_targets(graph: Graph, targets: Sequence[Target], *, fusion: bool = True) -> list[FusedGroup]:
     """Fuse a partitioned graph again, after passes that changed it, under the same vetoes of the targets."""
-    by_name = {target.name: target for target in targets}
+    return _fuse_within(graph, _Verdict({target.name: target for target in targets}), fusion)
 
-    def allow(group: FusedGroup) -> bool:
-        return group.target is None or by_name[group.target].supports_group(group) is None
 
-    return fuse(graph, enabled=fusion, allow=allow)
+class _Verdict:
+    """What the targets say about groups, remembered: they may have to schedule one to know."""
+
+    def __init__(self, targets: Mapping[str, Target]) -> None:
+        self.targets = targets
+        self.known: dict[tuple[str, tuple[Node, ...]], str | None] = {}
+
+    def __call__(self, group: FusedGroup) -> str | None:
+        """None when the group's target can run it, or it has none yet; else the reason."""
+        if group.target is None:
+            return None
+        key = (group.target, tuple(group.nodes))
+        if key not in self.known:
+            self.known[key] = self.targets[group.target].supports_group(group)
+        return self.known[key]
+
+
+def _fuse_within(graph: Graph, verdict: _Verdict, fusion: bool) -> list[FusedGroup]:
+    """Fuse so that every group of several nodes is one its target can run.
+
+    The targets are asked about whole groups first. Only for nodes of a group that was refused are they asked at
+    every step of its growth, since their answers cost time.
+    """
+    suspects: set[Node] = set()
+    while True:
+        groups = fuse(
+            graph, enabled=fusion, allow=lambda group: suspects.isdisjoint(group.nodes) or verdict(group) is None
+        )
+        refused = {n for group in groups if len(group.nodes) > 1 and verdict(group) is not None for n in group.nodes}
+        if refused <= suspects:
+            return groups
+        suspects |= refused
 
 
 def _assign(node: Node, targets: Sequence[Target], refused: dict[str, str], conversion: str | None) -> None:
