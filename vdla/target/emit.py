@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.ir import (
-    Allocate, Attr, Buffer, Call, Evaluate, Expr, For, If, IntImm, PrimFunc, Seq, Stmt, Var, walk_stmt,
+    Allocate, Attr, Buffer, Call, Evaluate, Expr, For, If, IntImm, PrimFunc, Seq, Stmt, Store, Var, walk_stmt,
 )  # fmt: skip
 from compiler.ir.nodes import ITEM_BYTES
 from hw import isa
@@ -23,6 +23,8 @@ from vdla.target.fold import Folded, address
 from vdla.target.stream import Stream
 
 DMA_PRAGMA = "dma_copy"
+ALTERNATE_PRAGMA = "dma_alternate"
+"""On a copy: each transfer goes to the other of two places, so that it need not wait for the use of the one before."""
 _LOAD_BUFFERS = {"inp": isa.Buffer.INP, "wgt": isa.Buffer.WGT, "aux": isa.Buffer.AUX, "uop": isa.Buffer.UOP}
 
 
@@ -69,8 +71,13 @@ class Emitter:
         self.func, self.cfg = func, cfg
         self.uop_limit = max(1, min(cfg.uop_depth // 2, 1024))
         self.allocations = [s.buffer for s in walk_stmt(func.body) if isinstance(s, Allocate)]
-        marked = [s.node for s in walk_stmt(func.body) if isinstance(s, Attr) and s.key == "double_buffer"]
-        self.double_buffered = {b for b in self.allocations if b in marked}
+        self.double_buffered = {
+            leaf.buffer
+            for loop in walk_stmt(func.body)
+            if isinstance(loop, For) and ALTERNATE_PRAGMA in loop.annotations
+            for leaf in walk_stmt(loop)
+            if isinstance(leaf, Store)
+        }
         self._alias = self._find_aliases()
         self.needs = self._place()
         self.macs = 0

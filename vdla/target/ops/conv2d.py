@@ -19,7 +19,7 @@ from compiler.ir import Expr, IntImm, PrimFunc, select
 from compiler.lower import lower
 from hw.config import Config
 from vdla.target import intrinsics
-from vdla.target.emit import DMA_PRAGMA, Emitter
+from vdla.target.emit import ALTERNATE_PRAGMA, DMA_PRAGMA, Emitter
 from vdla.target.errors import CapacityError
 from vdla.target.layout import ceil_div, packed_shape
 from vdla.target.ops.common import (
@@ -176,14 +176,14 @@ def build(cfg: Config, spec: ConvSpec, tile: ConvTile) -> tuple[te.Schedule, lis
         s[cached].compute_at(s[out], loops.outer)
     else:
         s[cached].compute_at(conv, weights_at)
-        # What the threads share is not doubled by them; its own double buffer hides its latency.
+        # What the threads share is not doubled by them; two places of its own hide its latency.
         if tile.out.threads > 1 and tile.out.axis == "h":
-            s[cached].double_buffer()
+            s[cached].pragma(s[cached].op.axis[0], ALTERNATE_PRAGMA, True)
     s[cached].pragma(s[cached].op.axis[0], DMA_PRAGMA, True)
     s[inp].set_scope("inp")
     s[inp].compute_at(conv, rc_out)
     if tile.out.threads > 1 and tile.out.axis == "oc":
-        s[inp].double_buffer()
+        s[inp].pragma(s[inp].op.axis[0], ALTERNATE_PRAGMA, True)
     s[inp].pragma(s[inp].op.axis[0], DMA_PRAGMA, True)
     return s, args
 
