@@ -17,7 +17,7 @@ from hw.errors import VdlaError  # noqa: E402
 from runtime.artifact import Artifact  # noqa: E402
 from runtime.executor import Executor  # noqa: E402
 from runtime.version import KIT_VERSION as __version__  # noqa: E402
-from vdla.api import compile, simulate  # noqa: E402
+from vdla.api import build, compile, simulate  # noqa: E402
 from vdla.report.model import Report  # noqa: E402
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "ShadowedPackageError",
     "VdlaError",
     "__version__",
+    "build",
     "compile",
     "simulate",
 ]

@@ -19,6 +19,10 @@ from vdla.resolve import builtin_calibration, model_source
 if TYPE_CHECKING:
     import onnx
 
+    from compiler.lower import PassContext
+    from compiler.te import Schedule, Tensor
+    from vdla.kernel import Kernel
+
 
 def compile(
     model: str | Path | onnx.ModelProto,
@@ -93,4 +97,18 @@ def simulate(
     return Report.of(artifact, executor.config, executor.run(inputs, progress))
 
 
-__all__ = ["compile", "simulate"]
+def build(
+    schedule: Schedule,
+    args: Sequence[Tensor],
+    *,
+    config: Config | str = "pynq-z1",
+    name: str = "main",
+    context: PassContext | None = None,
+) -> Kernel:
+    """Compiles one scheduled tensor expression for VDLA; see :func:`vdla.kernel.build`."""
+    from vdla.kernel import build
+
+    return build(schedule, args, config, name, context)
+
+
+__all__ = ["build", "compile", "simulate"]

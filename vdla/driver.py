@@ -273,7 +273,9 @@ def _steps(
             pending.append(Layer(item.name, item.op, item.emitter, dram, item.macs, item.nodes))
             continue
         flush()
-        reasons = dict.fromkeys(node.reason for node in group.nodes if node.reason)
+        reasons = dict.fromkeys(
+            (node.reason or "converts between layouts").removeprefix("vdla: ") for node in group.nodes
+        )
         names = tuple(node.name for node in group.nodes)
         label = "+".join(node.op for node in group.nodes)
         args = tuple(arena.address(arg) for arg in item.args)

@@ -25,6 +25,13 @@ from vdla.target.ops.common import Requantization, ResidualAdd
 ANCHORS = ("conv2d", IMAGE_CONV, "dense", "max_pool2d", "avg_pool2d_sum", "qadd")
 TAKEN = (*ANCHORS, "requantize")
 
+HOST_REASONS = {
+    "quantize": "the model's float input becomes int8 on the host",
+    "dequantize": "int8 results become floats on the host",
+    **dict.fromkeys(("pad", "transpose", "reshape", "layout_transform", "concat"), "moves data only"),
+}
+"""Why the operators at the border of a network are not VDLA's."""
+
 
 @dataclass(frozen=True)
 class VdlaLayer:
@@ -59,6 +66,8 @@ class VdlaTarget(Target):
 
     def supports(self, node: Node) -> str | None:
         """None, or the reason why VDLA does not run the node."""
+        if node.op in HOST_REASONS:
+            return HOST_REASONS[node.op]
         if node.op not in TAKEN:
             return f"VDLA has no {node.op}"
         if node.inputs[0].dtype not in ("int8", "int32"):
