@@ -1,0 +1,27 @@
+"""The measuring scripts on small networks: they run and their figures add up."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import parameters, resnet18
+from hw.config import Config
+
+
+def test_layers_of_the_paper_are_found_and_add_up() -> None:
+    config = Config.load("tiny")
+    off, on = (resnet18.measure("resnet_tiny", config, virtual_threads=threads) for threads in (False, True))
+    rows = resnet18.layer_rows(on)
+    assert set(rows) >= {"C1", "C2", "C4", "C5", "C6", "fc"}
+    assert sum(resnet18.summary(layers, config.macs_per_cycle)[0] for layers in rows.values()) == on["totals"]["cycles"]
+    alone = resnet18.measure(resnet18.c3(), config, virtual_threads=True)
+    text = resnet18.section(off, on, (alone, alone), config.macs_per_cycle)
+    assert f"{on['totals']['cycles']:,}" in text and "| C3 (alone) | 1 | 12,845,056 |" in text
+
+
+@pytest.mark.slow
+def test_parameter_sweep_compares_bits() -> None:
+    result = CliRunner().invoke(parameters.main, ["--model", "resnet_tiny", "--config", "tiny"])
+    assert result.exit_code == 0, result.output
+    assert "DIFFERENT" not in result.output and "reference" in result.output
