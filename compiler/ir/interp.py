@@ -90,16 +90,19 @@ def _imod(a: int, b: int) -> int:
     return a % b
 
 
+# floor, ceil and round keep the sign of zero: ceil(-0.5) is -0.0
+
+
 def _floor(x: float) -> float:
-    return float(math.floor(x)) if math.isfinite(x) else x
+    return math.copysign(float(math.floor(x)), x) if math.isfinite(x) else x
 
 
 def _ceil(x: float) -> float:
-    return float(math.ceil(x)) if math.isfinite(x) else x
+    return math.copysign(float(math.ceil(x)), x) if math.isfinite(x) else x
 
 
 def _round(x: float) -> float:
-    return float(round(x)) if math.isfinite(x) else x
+    return math.copysign(float(round(x)), x) if math.isfinite(x) else x
 
 
 def _total(fn: Callable[[float], float], overflow: float) -> Callable[[float], float]:

@@ -44,7 +44,7 @@ PURE_CALLS = {
     "exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "sigmoid": 1, "erf": 1, "floor": 1, "ceil": 1, "round": 1, "abs": 1,
     "pow": 2, "rshift_rne": 2, "address_of": 1,
 }  # fmt: skip
-MAX_DEPTH = 200
+MAX_DEPTH = 150
 _INT_CALLS = frozenset({"abs", "rshift_rne"})
 _FLOAT_CALLS = frozenset(PURE_CALLS) - {"rshift_rne", "address_of"}
 

@@ -261,7 +261,9 @@ class FunctionEmitter:
 
     def operands(self, *exprs: Expr) -> list[Value]:
         """The values, all made vectors if one is."""
-        values = [self.expr(e) for e in exprs]
+        values: list[Value] = []
+        for e in exprs:  # a comprehension would cost a stack frame a level of the expression
+            values.append(self.expr(e))
         lanes = max(map(ops.lanes_of, values))
         return [ops.splat(self.b, v, lanes) for v in values]
 

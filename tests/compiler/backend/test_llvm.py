@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compiler.arith import Simplifier
 from compiler.backend.llvm import compile_functions, llvm_ir
-from compiler.errors import CodegenError
+from compiler.errors import CodegenError, VerifyError
 from compiler.ir import (
     Allocate,
     Buffer,
@@ -25,7 +26,9 @@ from compiler.ir import (
     call,
     logical_and,
     select,
+    verify,
 )
+from compiler.ir.interp import run
 
 Native = Callable[..., dict[str, Any]]
 H, J, K = Var("i"), Var("j"), Var("k")
@@ -192,3 +195,21 @@ def test_target_intrinsics_have_no_cpu_code() -> None:
 
 def test_objects_are_reproducible() -> None:
     assert compile_functions([store_one()]) == compile_functions([store_one()])
+
+
+def test_the_deepest_expression_the_verifier_lets_through(native: Native) -> None:
+    a = Buffer("a", (1,), "int32")
+    e = a[0]
+    while True:
+        deeper = call("abs", e * 3 - a[0])
+        try:
+            verify(PrimFunc("deep", [a], Store(a, [0], deeper)))
+        except VerifyError:
+            break
+        e = deeper
+    func = PrimFunc("deep", [a], Store(a, [0], Simplifier().simplify(e)))
+    got = np.array([3], np.int32)
+    want = got.copy()
+    run(func, [want])
+    native([func])["deep"](got)
+    assert got[0] == want[0] and str(func)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -92,6 +93,7 @@ def test_shifts_outside_the_width() -> None:
 def test_rounding_functions_round_half_to_even() -> None:
     x = Var("x", "float32")
     assert [evaluate(call("round", x), {x: v}) for v in (0.5, 1.5, 2.5, -0.5)] == [0.0, 2.0, 2.0, 0.0]
+    assert math.copysign(1, evaluate(call("ceil", x), {x: -0.5})) == -1
 
 
 def test_shared_and_deep_expressions() -> None:

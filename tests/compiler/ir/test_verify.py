@@ -99,5 +99,5 @@ def test_too_deep() -> None:
     e = A[H]
     for _ in range(250):
         e = e * e + 1
-    with pytest.raises(VerifyError, match="nested more than 200 deep"):
+    with pytest.raises(VerifyError, match="nested more than 150 deep"):
         verify(PrimFunc("f", [A], loop(Store(A, [H], e))))
