@@ -96,12 +96,16 @@ class CpuTarget(Target):
 
 
 def compile_kernels(
-    kernels: Sequence[CpuKernel], *, target_triple: str | None = None, cpu: str = "host", opt: int = 3
+    kernels: Sequence[CpuKernel], *, target_triple: str | None = None, cpu: str = "host", opt: int | None = None
 ) -> bytes:
     """One relocatable ELF object with all kernels; arguments as of `compiler.backend.llvm.compile_functions`.
 
-    CodegenError when two kernels have one symbol (they come from different graphs).
+    opt: LLVM's optimisation level; None takes 1 if a kernel reduces (higher levels unroll short rows before they can
+    be vectorized: longer compilation, slower code), else 3. CodegenError when two kernels have one symbol (they come
+    from different graphs).
     """
+    if opt is None:
+        opt = 1 if any(kernel.func.attrs["contract"] for kernel in kernels) else 3
     return compile_functions([kernel.func for kernel in kernels], target_triple=target_triple, cpu=cpu, opt=opt)
 
 
