@@ -1,8 +1,7 @@
 """The CPU target: every operator that has a tensor expression, compiled through LLVM.
 
-    target = CpuTarget()
-    kernels = [target.compile(group) for group in groups]
-    image = compile_kernels(kernels)  # one ELF object, one symbol a kernel
+`CpuTarget.compile` lowers one fused group to a kernel; `compile_kernels` makes one ELF object of all of them, a symbol
+a kernel.
 """
 
 from __future__ import annotations

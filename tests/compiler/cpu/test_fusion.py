@@ -72,7 +72,7 @@ def test_layer_normalisation_and_softmax() -> None:
     x = graph.input("x", (3, 40), "float32")
     centred = graph.op("sub", [x, graph.op("reduce_mean", [x], {"axes": (1,)})])
     variance = graph.op("reduce_mean", [graph.op("mul", [centred, centred])], {"axes": (1,)})
-    deviation = graph.op("sqrt", [graph.op("add", [variance, graph.const(np.float32([1e-3]), "epsilon")])])
+    deviation = graph.op("sqrt", [graph.op("add", [variance, graph.const(np.array([1e-3], np.float32), "epsilon")])])
     normal = graph.op("div", [centred, deviation])
     product = graph.op("dense", [normal, graph.const(floats(rng, 24, 40), "w")])
     graph.mark_output(graph.op("softmax", [graph.op("relu", [product])], {"axis": 1}))
@@ -140,7 +140,7 @@ def test_deep_chains_of_shared_values_stay_small() -> None:
     value = graph.input("x", (4, 6), "float32")
     for _ in range(20):
         turned = graph.op("reshape", [graph.op("transpose", [value], {"perm": (1, 0)})], {"shape": (4, 6)})
-        value = graph.op("mul", [graph.op("add", [value, turned]), graph.const(np.float32([0.5]), "half")])
+        value = graph.op("mul", [graph.op("add", [value, turned]), graph.const(np.array([0.5], np.float32), "half")])
     graph.mark_output(value)
     kernels = compile_graph(graph)
     assert len(kernels) == 1
