@@ -116,8 +116,8 @@ def build(
     """Compile a scheduled computation for VDLA.
 
     Args:
-        schedule: stages in VDLA's memory scopes, computations tensorized by :mod:`vdla.target.intrinsics` (or intrinsics
-            of the user's own that lower to VDLA's calls), copies under the ``dma_copy`` pragma.
+        schedule: stages in VDLA's memory scopes, computations tensorized by :mod:`vdla.target.intrinsics` (or by
+            intrinsics of the user's own that lower to VDLA's calls), copies under the ``dma_copy`` pragma.
         args: inputs and outputs, in the order of the kernel's arguments.
         config: the machine, or a board's name.
         context: watches the lowering (:class:`compiler.lower.PassContext`).

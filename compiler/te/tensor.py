@@ -85,6 +85,12 @@ class Operation:
 
     name: str
     output: Tensor
+    axis: tuple[IterVar, ...] = ()
+
+    @property
+    def reduce_axis(self) -> tuple[IterVar, ...]:
+        """The axes that are reduced over."""
+        return ()
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

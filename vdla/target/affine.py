@@ -8,8 +8,8 @@ from compiler.ir import Binary, Cast, Expr, IntImm, Not, Select, Var, free_vars
 from vdla.target.errors import LoweringError
 
 _INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "floordiv": "//", "floormod": "%", "eq": "==", "ne": "!=", "lt": "<", "le": "<=",
-    "gt": ">", "ge": ">=", "and": "and", "or": "or", "shl": "<<", "shr": ">>",
+    "add": "+", "sub": "-", "mul": "*", "floordiv": "//", "floormod": "%", "eq": "==", "ne": "!=", "lt": "<",
+    "le": "<=", "gt": ">", "ge": ">=", "and": "and", "or": "or", "shl": "<<", "shr": ">>",
 }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ class Split:
 
     def __init__(self, expr: Expr, inner: Sequence[Var]) -> None:
         inside = set(inner)
-        self.coefficients: dict[Var, int] = {v: 0 for v in inner}
+        self.coefficients: dict[Var, int] = dict.fromkeys(inner, 0)
         self.others: list[tuple[int, Expr]] = []
         base: Expr = IntImm(0)
         for coefficient, term in terms(expr):

@@ -9,9 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from compiler.ir import (
-    Allocate, Attr, Buffer, Call, Evaluate, Expr, For, If, IntImm, PrimFunc, Seq, Stmt, Store, Var, walk_stmt,
+    Allocate,
+    Attr,
+    Buffer,
+    Call,
+    Evaluate,
+    Expr,
+    For,
+    If,
+    IntImm,
+    PrimFunc,
+    Seq,
+    Stmt,
+    Store,
+    Var,
+    walk_stmt,
 )  # fmt: skip
 from compiler.ir.nodes import ITEM_BYTES
 from hw import isa
@@ -207,7 +222,7 @@ class Emitter:
             dram += frame.dram[nest.dram_buffer]
             append = frame.stream.append
             for t in nest.transfers(values):
-                shape = {
+                shape: dict[str, Any] = {
                     "sram": sram + t.sram, "seg": t.seg, "x_size": t.x.count, "x_sram": t.x.sram,
                     "y_size": t.y.count, "y_sram": t.y.sram,
                 }  # fmt: skip
@@ -247,7 +262,7 @@ class Emitter:
         }
         folded = Folded(loops, outer, operands, _expr(call.args[3]), self.uop_limit)
         (n_out, out), (n_in, inn) = folded.hardware_loop(0), folded.hardware_loop(1)
-        steps = {
+        steps: dict[str, Any] = {
             "iter_out": n_out, "iter_in": n_in, "dst_out": out["dst"], "dst_in": inn["dst"], "src_out": out["src"],
             "src_in": inn["src"], "wgt_out": out["wgt"], "wgt_in": inn["wgt"],
         }  # fmt: skip
@@ -330,7 +345,7 @@ class Emitter:
         folded = Folded(loops, outer, operands, _expr(first), self.uop_limit)
         _same_steps(folded, call)
         (n_out, out), (n_in, inn) = folded.hardware_loop(0), folded.hardware_loop(1)
-        fixed = {
+        fixed: dict[str, Any] = {
             "op": isa.AluOp[str(op)], "source": source, "to_out": to_out, "imm": immediate, "shift": _int(shift),
             "iter_out": n_out, "iter_in": n_in, "dst_out": out["dst"], "dst_in": inn["dst"],
             "src_out": out.get("src", 0), "src_in": inn.get("src", 0),

@@ -106,7 +106,7 @@ class Folded:
         """Iterations and steps (operand -> vectors) of the outer (0) or inner (1) hardware loop."""
         at = len(self.hardware) - 2 + which
         if at < 0:
-            return 1, {name: 0 for name in self.operands}
+            return 1, dict.fromkeys(self.operands, 0)
         chain = self.hardware[at]
         count = 1
         for i in chain:
@@ -123,7 +123,7 @@ class Folded:
         return vector
 
     def instances(self, values: Sequence[int]) -> list[tuple[dict[str, int], tuple[UopTuple, ...]]]:
-        """For each instruction of the nest: operand -> offset in vectors, and the micro-ops (dst, src, wgt, overwrite)."""
+        """For each instruction of the nest: operand -> offset in vectors, and the micro-ops."""
         out = []
         zeros = (0,) * len(self.unrolled)
         for at in product(*(range(self.loops[i][1]) for i in self.around)):
@@ -159,4 +159,4 @@ class Folded:
 def _at_zero(expr: Expr, variables: Sequence[Var]) -> Expr:
     from compiler.ir import substitute
 
-    return substitute(expr, {v: 0 for v in variables})
+    return substitute(expr, dict.fromkeys(variables, 0))

@@ -113,10 +113,8 @@ def image_convolution(cfg: Config, graph: Graph) -> Graph:
         new = rewriter.graph
         top, left, bottom, right = node.attrs["pads"]
         if any(node.attrs["pads"]):
-            x = new.op(
-                "pad", [x], {"before": (0, 0, top, left), "after": (0, 0, bottom, right), "value": node.attrs["pad_value"]},
-                name=f"{node.name}.pad", quant=x.quant,
-            )  # fmt: skip
+            attrs = {"before": (0, 0, top, left), "after": (0, 0, bottom, right), "value": node.attrs["pad_value"]}
+            x = new.op("pad", [x], attrs, name=f"{node.name}.pad", quant=x.quant)
         x = new.op("transpose", [x], {"perm": (0, 2, 3, 1)}, name=f"{node.name}.pixels", quant=x.quant)
         shape = (n, h + top + bottom, (width + left + right) * c)
         x = new.op("reshape", [x], {"shape": shape}, name=f"{node.name}.rows", quant=x.quant)

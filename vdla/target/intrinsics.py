@@ -15,7 +15,7 @@ Memory scopes: ``inp wgt aux acc out`` are the buffers of the same name.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from compiler import te
 from compiler.ir import Call, Evaluate, Expr, IntImm, Stmt, maximum, minimum, rshift_rne
@@ -44,7 +44,7 @@ def _int(value: int) -> IntImm:
     return IntImm(value, "int32")
 
 
-@lru_cache(maxsize=None)
+@cache
 def gemm(cfg: Config) -> te.TensorIntrin:
     """``acc[b, o] += sum_k inp[b, k] * wgt[o, k]``, int8 x int8 into int32."""
     x = te.placeholder((cfg.batch, cfg.block_in), "int8", "x")
@@ -63,7 +63,7 @@ def gemm(cfg: Config) -> te.TensorIntrin:
     return te.decl_tensor_intrin(out, "vdla.gemm", lower, init="fused")
 
 
-@lru_cache(maxsize=None)
+@cache
 def requantize(cfg: Config, zero_point: int, low: int, high: int, dtype: str) -> te.TensorIntrin:
     """One REQUANT operation; ``dtype`` int8 writes the output buffer, int32 the accumulators in place."""
     acc = te.placeholder((cfg.batch, cfg.block_out), "int32", "acc")
@@ -86,9 +86,9 @@ def _alu(op: str, dst: Expr, x: Expr, y: Expr, first: Expr, imm: int = 0, shift:
     return Evaluate(Call("vdla.alu", [op, dst, x, y, first, _int(imm), _int(shift), _int(to_out)]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def muladd(cfg: Config, factor: int, shift: int, source: str = "int8") -> te.TensorIntrin:
-    """``(x << shift) + y * factor`` with ``x`` an accumulator and ``y`` int8 (auxiliary buffer) or int32 (accumulator)."""
+    """``(x << shift) + y * factor`` ; ``x`` in the accumulators, ``y`` int8 (aux) or int32 (acc)."""
     x = te.placeholder((cfg.batch, cfg.block_out), "int32", "x")
     y = te.placeholder((cfg.batch, cfg.block_out), source, "y")
     out = te.compute(
@@ -104,7 +104,7 @@ def muladd(cfg: Config, factor: int, shift: int, source: str = "int8") -> te.Ten
     return te.decl_tensor_intrin(out, "vdla.muladd", lower)
 
 
-@lru_cache(maxsize=None)
+@cache
 def immediate(cfg: Config, op: str, value: int) -> te.TensorIntrin:
     """``x op value`` on accumulators, in place; ``op`` one of ADD MUL MAX MIN SHR."""
     x = te.placeholder((cfg.batch, cfg.block_out), "int32", "x")
@@ -121,7 +121,7 @@ def immediate(cfg: Config, op: str, value: int) -> te.TensorIntrin:
     return te.decl_tensor_intrin(out, f"vdla.{op.lower()}_imm", lower)
 
 
-@lru_cache(maxsize=None)
+@cache
 def elementwise(cfg: Config, op: str, source: str = "int8") -> te.TensorIntrin:
     """``x op y`` on two vectors; ``op`` one of ADD MUL MAX MIN; ``y`` int8 (auxiliary) or int32 (accumulator)."""
     x = te.placeholder((cfg.batch, cfg.block_out), "int32", "x")
@@ -138,7 +138,7 @@ def elementwise(cfg: Config, op: str, source: str = "int8") -> te.TensorIntrin:
     return te.decl_tensor_intrin(out, f"vdla.{op.lower()}", lower)
 
 
-@lru_cache(maxsize=None)
+@cache
 def reduction(cfg: Config, op: str) -> te.TensorIntrin:
     """``acc = max(acc, aux)`` or ``acc + aux`` as one step of a reduction over int8 vectors; ``op`` MAX or ADD."""
     y = te.placeholder((cfg.batch, cfg.block_out), "int8", "y")
@@ -157,7 +157,7 @@ def reduction(cfg: Config, op: str) -> te.TensorIntrin:
     return te.decl_tensor_intrin(out, f"vdla.reduce_{op.lower()}", lower, init="fused")
 
 
-@lru_cache(maxsize=None)
+@cache
 def widen(cfg: Config) -> te.TensorIntrin:
     """int8 from the auxiliary buffer into an accumulator."""
     y = te.placeholder((cfg.batch, cfg.block_out), "int8", "y")
@@ -170,7 +170,7 @@ def widen(cfg: Config) -> te.TensorIntrin:
     return te.decl_tensor_intrin(out, "vdla.widen", lower)
 
 
-@lru_cache(maxsize=None)
+@cache
 def saturate(cfg: Config) -> te.TensorIntrin:
     """Accumulator, saturated to int8, into the output buffer."""
     x = te.placeholder((cfg.batch, cfg.block_out), "int32", "x")

@@ -1,8 +1,8 @@
 """How tensors lie in DRAM for VDLA.
 
-Activations are packed ``[N/b][C/c][H][W][b][c]`` (layout ``NCHW{b}n{c}c``) with ``c`` the smaller of the two block sizes,
-so that one layer's output is the next one's input whatever the array's shape; the DMA gathers the blocks that each
-buffer wants.  An image with few channels, which would leave most of the array idle, stays ``[N][H][W*C]`` with its
+Activations are packed ``[N/b][C/c][H][W][b][c]`` (layout ``NCHW{b}n{c}c``) with ``c`` the smaller of the two block
+sizes, so that one layer's output is the next one's input whatever the array's shape; the DMA gathers the blocks that
+each buffer wants.  An image with few channels, which would leave most of the array idle, stays ``[N][H][W*C]`` with its
 padding in place, and the DMA builds patches from it.
 """
 
@@ -45,7 +45,7 @@ def pack_weights(cfg: Config, w: np.ndarray) -> np.ndarray:
 
 
 def pack_patch_weights(cfg: Config, w: np.ndarray) -> np.ndarray:
-    """int8 [O][I][KH][KW] into tiles [O/bo][K/bi][bo][bi] with K = KH*KW*I in the order of a patch (ky, kx, channel)."""
+    """int8 [O][I][KH][KW] into tiles [O/bo][K/bi][bo][bi], K = KH*KW*I in a patch's order (ky, kx, channel)."""
     o, i, kh, kw = w.shape
     bo, bi = cfg.block_out, cfg.block_in
     rows, k = ceil_div(o, bo) * bo, kh * kw * i

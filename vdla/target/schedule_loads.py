@@ -37,8 +37,8 @@ Span = tuple[Buffer, int, int]
 class Conflicts:
     """What binds each load, by index in the stream.
 
-    ``after``: last earlier instruction of another unit that must be over (-1: none).  ``behind``: earlier loads into the
-    same place.  ``need``: first later instruction that uses it (the stream's length: none).
+    ``after``: last earlier instruction of another unit that must be over (-1: none).  ``behind``: earlier loads into
+    the same place.  ``need``: first later instruction that uses it (the stream's length: none).
     """
 
     after: dict[int, int] = field(default_factory=dict)

@@ -162,19 +162,12 @@ class VdlaTarget(Target):
         if anchor.op == "qadd":
             return add.emitter(self.cfg, add.AddSpec(n, c, h, w, self._residual(anchor, first=True)), threads)
         attrs = anchor.attrs
-        maximum = anchor.op == "max_pool2d"
-        spec = pool.PoolSpec(
-            "max" if maximum else "sum",
-            n,
-            c,
-            h,
-            w,
-            *attrs["kernel"],
-            tuple(attrs["strides"]),
-            tuple(attrs["pads"]),
-            -128 if maximum else attrs["pad_value"],
-            None if maximum else _quant(group.nodes[1]),
-        )
+        kh, kw = attrs["kernel"]
+        shape = (n, c, h, w, kh, kw, tuple(attrs["strides"]), tuple(attrs["pads"]))
+        if anchor.op == "max_pool2d":
+            spec = pool.PoolSpec("max", *shape, pad_value=-128)
+        else:
+            spec = pool.PoolSpec("sum", *shape, pad_value=attrs["pad_value"], quant=_quant(group.nodes[1]))
         return pool.emitter(self.cfg, spec, threads)
 
     def _conv_spec(self, group: FusedGroup) -> conv2d.ConvSpec:

@@ -14,7 +14,16 @@ from vdla.target.emit import DMA_PRAGMA, Emitter
 from vdla.target.errors import CapacityError
 from vdla.target.layout import ceil_div, packed_shape
 from vdla.target.ops.common import (
-    ResidualAdd, Stages, Tile, TileLoops, attach, divisors, output_copy, padded_input, residual_stages, tile_sizes,
+    ResidualAdd,
+    Stages,
+    Tile,
+    TileLoops,
+    attach,
+    divisors,
+    output_copy,
+    padded_input,
+    residual_stages,
+    tile_sizes,
 )  # fmt: skip
 
 

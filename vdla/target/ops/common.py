@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -76,8 +75,8 @@ class Requantization:
 
 @dataclass(frozen=True)
 class ResidualAdd:
-    """The integer addition of two int8 tensors, ``compiler.ops`` operator ``qadd``: ``t = ((a - za) << k) + (b - zb) * m2``,
-    then a requantisation of ``t``.  ``first`` tells whether the group's own result is ``a`` (else it is ``b``)."""
+    """The integer addition of two int8 tensors, the graph's ``qadd``: ``t = ((a - za) << k) + (b - zb) * m2``, then a
+    requantisation of ``t``.  ``first`` tells whether the group's own result is ``a`` (else it is ``b``)."""
 
     za: int
     zb: int

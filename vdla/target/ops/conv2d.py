@@ -23,8 +23,18 @@ from vdla.target.emit import ALTERNATE_PRAGMA, DMA_PRAGMA, Emitter
 from vdla.target.errors import CapacityError
 from vdla.target.layout import ceil_div, packed_shape
 from vdla.target.ops.common import (
-    Requantization, ResidualAdd, Stages, Tile, TileLoops, attach, divisors, output_copy, padded_input,
-    requantize_stage, residual_stages, tile_sizes,
+    Requantization,
+    ResidualAdd,
+    Stages,
+    Tile,
+    TileLoops,
+    attach,
+    divisors,
+    output_copy,
+    padded_input,
+    requantize_stage,
+    residual_stages,
+    tile_sizes,
 )  # fmt: skip
 
 

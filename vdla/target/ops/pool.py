@@ -14,7 +14,16 @@ from vdla.target.emit import DMA_PRAGMA, Emitter
 from vdla.target.errors import CapacityError
 from vdla.target.layout import ceil_div, packed_shape
 from vdla.target.ops.common import (
-    Requantization, Stages, Tile, TileLoops, attach, divisors, output_copy, padded_input, requantize_stage, tile_sizes,
+    Requantization,
+    Stages,
+    Tile,
+    TileLoops,
+    attach,
+    divisors,
+    output_copy,
+    padded_input,
+    requantize_stage,
+    tile_sizes,
 )  # fmt: skip
 
 
@@ -111,8 +120,8 @@ def choose_tile(cfg: Config, spec: PoolSpec, virtual_threads: bool = True) -> Ti
                         best = (total, Tile(oc, h, w, threads, axis))
     if best is None:
         raise CapacityError(
-            f"a {spec.kh}x{spec.kw} pooling window needs at least {spec.kh * spec.kw * cfg.aux_vector_bytes} bytes of the "
-            f"aux buffer and one vector of the others (vdla.aux_buffer is {cfg.aux_buffer})"
+            f"a {spec.kh}x{spec.kw} pooling window needs at least {spec.kh * spec.kw * cfg.aux_vector_bytes} bytes of "
+            f"the aux buffer and one vector of the others (vdla.aux_buffer is {cfg.aux_buffer})"
         )
     return best[1]
 
