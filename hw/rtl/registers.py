@@ -1,0 +1,77 @@
+"""The control registers, declared once: offsets, access, meaning.  Software and the RTL both read this table."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple
+
+from hw.timing import CAUSES
+
+
+class Register(NamedTuple):
+    """A 32-bit register: byte offset, whether software may write it, meaning."""
+
+    name: str
+    offset: int
+    writable: bool
+    doc: str
+
+
+class Control(IntFlag):
+    """Bits of CONTROL, which do something when written as 1; it reads as 0."""
+
+    START = 1
+    RESET = 2
+
+
+class Status(IntFlag):
+    """Bits of STATUS.  DONE and ERROR stay until the next start, or until written as 1."""
+
+    BUSY = 1
+    DONE = 2
+    ERROR = 4
+
+
+class Error(IntEnum):
+    """ERROR register: the first thing that went wrong."""
+
+    NONE = 0
+    READ = 1
+    """An error response to a read burst."""
+    WRITE = 2
+    """An error response to a write burst."""
+    INSTRUCTION = 3
+    """An instruction with an unknown opcode, a flag for a missing neighbour, or a count of 0."""
+    PROGRAM = 4
+    """A program at an unaligned address, or one that passes the end of the address space."""
+
+
+_PLAIN: Final = (
+    ("CONTROL", True, "write START to run the program, RESET to abandon it"),
+    ("STATUS", True, "BUSY, DONE, ERROR; write DONE or ERROR to clear it"),
+    ("INTERRUPT_ENABLE", True, "bit 0: raise the interrupt while DONE or ERROR is set"),
+    ("PROGRAM_ADDRESS", True, "byte address of the program, a multiple of the bus word and of the instruction"),
+    ("PROGRAM_LENGTH", True, "instructions"),
+    ("ERROR", False, "the first error of the last program"),
+    ("RETIRED", False, "instructions retired"),
+    ("CYCLES_LOW", False, "cycles of the last program, lower half"),
+    ("CYCLES_HIGH", False, "cycles of the last program, upper half"),
+    ("FINGERPRINT_LOW", False, "configuration fingerprint, lower half"),
+    ("FINGERPRINT_HIGH", False, "configuration fingerprint, upper half"),
+    ("BUSY_LOAD", False, "cycles in which the load unit's data side worked"),
+    ("BUSY_COMPUTE", False, "cycles in which the issue stage held an instruction"),
+    ("BUSY_STORE", False, "cycles in which the store unit walked its pieces"),
+)
+
+REGISTER_BYTES: Final = 4
+
+REGISTERS: Final[tuple[Register, ...]] = tuple(
+    Register(name, REGISTER_BYTES * i, writable, doc)
+    for i, (name, writable, doc) in enumerate(
+        _PLAIN + tuple((f"CYCLES_{c.upper()}", False, f"cycles of cause `{c}` (docs/timing.md, 8)") for c in CAUSES)
+    )
+)
+"""All registers in order of their offsets."""
+
+OFFSET: Final[dict[str, int]] = {r.name: r.offset for r in REGISTERS}
+"""Byte offset by name."""

@@ -1,0 +1,47 @@
+"""The machine: its ports, and the units between them."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from hw.config import Config
+from hw.isa import Unit
+from hw.rtl import axi
+from hw.timing import CAUSES
+
+CAUSE_BITS = (len(CAUSES) - 1).bit_length()
+
+
+class Vdla(wiring.Component):
+    """One VDLA machine.  Clock and reset are `clk` and `rst` (synchronous, active high).
+
+    Ports: the memory port `axi_*`, the control registers `s_axil_*`, `interrupt`, and for simulation `trace_*`:
+
+    - `trace_running`: 1 from cycle 0 of a program (docs/timing.md) to the cycle of its last retirement, both included;
+    - `trace_dispatch`: the next instruction goes to its unit's queue in this cycle;
+    - `trace_start`, `trace_retire`: one bit a unit (`hw.isa.Unit`), set in the cycle in which its next instruction
+      starts or retires;
+    - `trace_cause`: index into `hw.timing.CAUSES` of this cycle's cause. The cycles after the last compute
+      instruction, called `drain` in docs/timing.md, show as `fetch` until it is known that none follows.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        units = len(Unit)
+        super().__init__(
+            {
+                **axi.master_members(cfg),
+                **axi.lite_members(),
+                "interrupt": Out(1),
+                "trace_running": Out(1),
+                "trace_dispatch": Out(1),
+                "trace_start": Out(units),
+                "trace_retire": Out(units),
+                "trace_cause": Out(CAUSE_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        return Module()
