@@ -21,15 +21,15 @@ class Vdla(wiring.Component):
 
     - `trace_running`: 1 from cycle 0 of a program (docs/timing.md) to the cycle of its last retirement, both included;
     - `trace_dispatch`: the next instruction goes to its unit's queue in this cycle;
-    - `trace_start`, `trace_retire`: one bit a unit (`hw.isa.Unit`), set in the cycle in which its next instruction
-      starts or retires;
+    - `trace_UNIT_start`, `trace_UNIT_retire`: the next instruction of the unit starts, retires in this cycle;
+    - `trace_compute_last`: this is the last cycle of a compute instruction in the issue stage;
     - `trace_cause`: index into `hw.timing.CAUSES` of this cycle's cause. The cycles after the last compute
       instruction, called `drain` in docs/timing.md, show as `fetch` until it is known that none follows.
     """
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        units = len(Unit)
+        units = [u.name.lower() for u in Unit]
         super().__init__(
             {
                 **axi.master_members(cfg),
@@ -37,8 +37,9 @@ class Vdla(wiring.Component):
                 "interrupt": Out(1),
                 "trace_running": Out(1),
                 "trace_dispatch": Out(1),
-                "trace_start": Out(units),
-                "trace_retire": Out(units),
+                **{f"trace_{u}_start": Out(1) for u in units},
+                **{f"trace_{u}_retire": Out(1) for u in units},
+                "trace_compute_last": Out(1),
                 "trace_cause": Out(CAUSE_BITS),
             }
         )
