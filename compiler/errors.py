@@ -13,6 +13,10 @@ class CompileError(Exception):
 class ModelError(CompileError):
     """The model cannot be read: not an ONNX file, dynamic shapes, non-finite weights, dangling inputs."""
 
+    def __str__(self) -> str:
+        # Names come from the file: whatever it holds, the message stays one line.
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
+
 
 @dataclass(frozen=True)
 class Unsupported:

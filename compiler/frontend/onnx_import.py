@@ -15,7 +15,8 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from compiler.errors import ModelError, ShapeError, Unsupported, UnsupportedModelError
-from compiler.frontend.onnx_ops import CONVERTERS, REASONS, Context, NodeView, Reject
+from compiler.frontend.onnx_node import UNREADABLE, Context, NodeView, Reject
+from compiler.frontend.onnx_ops import CONVERTERS, REASONS
 from compiler.graph.ir import Graph, Value
 
 ModelSource = onnx.ModelProto | str | Path | bytes
@@ -75,6 +76,7 @@ class _Importer:
         self.graph = Graph(name)
         self.values: dict[str, Value | None] = {}
         self.unsupported: list[Unsupported] = []
+        self.consumed: set[str] = set()
         opsets = {entry.domain: entry.version for entry in model.opset_import}
         self.opset = opsets.get("", opsets.get("ai.onnx", 0))
         if self.opset < _OLDEST_OPSET:
@@ -90,9 +92,12 @@ class _Importer:
         defined = set(self.values)
         produced = {output for node in self.model.graph.node for output in node.output}
         outputs = {output.name for output in self.model.graph.output}
+        self.consumed = outputs | {operand for node in self.model.graph.node for operand in node.input}
         context = Context(self.graph, self.opset, outputs)
         for index, proto in enumerate(self.model.graph.node):
             view = NodeView.read(proto, index)
+            if not any(view.outputs[:1]):
+                raise self._error(f"{view.op} '{view.name}' has no output")
             for operand in view.inputs:
                 if operand and operand not in defined:
                     why = "is only produced later" if operand in produced else "is produced by no node"
@@ -118,7 +123,7 @@ class _Importer:
         for tensor in self.model.graph.initializer:
             try:
                 array = numpy_helper.to_array(tensor)
-            except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            except UNREADABLE as error:
                 raise self._error(f"weight '{tensor.name}' cannot be read ({error})") from None
             self.values[tensor.name] = self.constant(array, tensor.name)
 
@@ -144,7 +149,8 @@ class _Importer:
                 continue  # an initializer that old models repeat among the inputs
             tensor = entry.type.tensor_type
             if tensor.elem_type not in _INPUT_TYPES:
-                kind = onnx.helper.tensor_dtype_to_string(tensor.elem_type).removeprefix("TensorProto.")
+                known_types = onnx.TensorProto.DataType.items()
+                kind = next((k for k, number in known_types if number == tensor.elem_type), str(tensor.elem_type))
                 raise self._error(f"input '{entry.name}' is {kind}; float32, int8 or uint8 is needed")
             self.values[entry.name] = self.graph.input(entry.name, self._shape(entry), _INPUT_TYPES[tensor.elem_type])
 
@@ -192,7 +198,10 @@ class _Importer:
             self.values[output] = None
         try:
             if not blocked and context.foldable(view, operands, converter is not None):
-                for output, array in zip(view.outputs, context.fold(proto, view, operands), strict=True):
+                folded = context.fold(proto, view, operands)
+                if len(folded) != len(view.outputs):
+                    raise Reject(f"it has {len(view.outputs)} outputs, {len(folded)} are defined")
+                for output, array in zip(view.outputs, folded, strict=True):
                     self.values[output] = self.constant(array, output)
                 return
             if converter is None:
@@ -205,3 +214,7 @@ class _Importer:
             self.unsupported.append(Unsupported(view.name, view.op, str(error)))
             return
         self.values[view.outputs[0]] = result
+        for output in view.outputs[1:]:
+            if output in self.consumed:
+                reason = f"its output '{output}' is not implemented"
+                self.unsupported.append(Unsupported(view.name, view.op, reason))

@@ -1,111 +1,27 @@
-"""Converters from single ONNX operators to graph operators, and what they share."""
+"""Converters from single ONNX operators to graph operators."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from compiler.errors import ModelError
-from compiler.graph.ir import Graph, QuantInfo, Value
-
-
-class Reject(Exception):
-    """A converter's reason for not taking an operator; it becomes an entry of UnsupportedModelError."""
-
-
-@dataclass(frozen=True)
-class NodeView:
-    """What a converter needs of a NodeProto."""
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attrs: Mapping[str, Any]
-
-    @staticmethod
-    def read(proto: onnx.NodeProto, index: int) -> NodeView:
-        """Read a NodeProto; a node without a name is called after its first output."""
-        attrs = {}
-        for attribute in proto.attribute:
-            value = onnx.helper.get_attribute_value(attribute)
-            attrs[attribute.name] = value.decode() if isinstance(value, bytes) else value
-        name = proto.name or (proto.output[0] if proto.output else f"{proto.op_type}_{index}")
-        return NodeView(proto.op_type, name, tuple(proto.input), tuple(proto.output), attrs)
-
-
-@dataclass
-class Context:
-    """The state converters share: the graph under construction, the opset, the names of the model's outputs."""
-
-    graph: Graph
-    opset: int
-    model_outputs: set[str]
-
-    def emit(self, node: NodeView, op: str, inputs: Sequence[Value], attrs: Mapping[str, Any] | None = None) -> Value:
-        """Append an inner step of a conversion."""
-        return self.graph.op(op, inputs, attrs, name=node.name, output=f"{node.outputs[0]}.{op}")
-
-    def finish(
-        self,
-        node: NodeView,
-        op: str,
-        inputs: Sequence[Value],
-        attrs: Mapping[str, Any] | None = None,
-        quant: QuantInfo | None = None,
-    ) -> Value:
-        """Append the step that produces the ONNX node's own output, under its name."""
-        tensor = node.outputs[0]
-        return self.graph.op(op, inputs, attrs, name=node.name, output=tensor, origin=tensor, quant=quant)
-
-    def constant(self, array: np.ndarray, name: str) -> Value:
-        """Add a constant that the conversion makes."""
-        return self.graph.const(array, name)
-
-    def foldable(self, node: NodeView, operands: Sequence[Value | None], convertible: bool) -> bool:
-        """Whether a node is shape arithmetic, to be computed at import rather than converted."""
-        if node.op == "Shape":
-            return operands[0] is not None
-        if node.op in ("QuantizeLinear", "DequantizeLinear", "Constant") or not node.inputs:
-            return node.op in ("Constant", "ConstantOfShape") and bool(node.outputs)
-        present = [operand for operand in operands if operand is not None]
-        if not present or any(operand.const is None for operand in present):
-            return False
-        return not convertible or any(operand.dtype in ("int64", "int32", "bool") for operand in present[:1])
-
-    def fold(self, proto: onnx.NodeProto, node: NodeView, operands: Sequence[Value | None]) -> list[np.ndarray]:
-        """Compute the outputs of a node with constant operands (or of Shape, Constant)."""
-        if node.op == "Shape":
-            assert operands[0] is not None
-            start, end = node.attrs.get("start", 0), node.attrs.get("end")
-            return [np.array(operands[0].shape[start:end], dtype=np.int64)]
-        if node.op == "Constant":
-            return [_constant(node)]
-        from onnx.reference import ReferenceEvaluator  # slow to import, and few models need it
-
-        feeds = {name: value.const for name, value in zip(node.inputs, operands, strict=True) if value is not None}
-        signature = onnx.helper.make_graph(
-            [proto],
-            "fold",
-            [
-                onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-                for n, a in feeds.items()
-                if a is not None
-            ],
-            [onnx.ValueInfoProto(name=output) for output in node.outputs],
-        )
-        model = onnx.helper.make_model(signature, opset_imports=[onnx.helper.make_opsetid("", self.opset)])
-        try:
-            return [np.asarray(array) for array in ReferenceEvaluator(model).run(None, feeds)]
-        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-            raise Reject(f"cannot be computed at import ({error})") from None
-
+from compiler.frontend.onnx_node import (
+    Context,
+    NodeView,
+    Reject,
+    axis_of,
+    const_of,
+    integers_of,
+    is_weight,
+    need,
+    optional,
+    scalar_of,
+    window_attrs,
+)
+from compiler.graph.ir import QuantInfo, Value
 
 Converter = Callable[[Context, NodeView, list[Value | None]], Value]
 CONVERTERS: dict[str, Converter] = {}
@@ -124,102 +40,33 @@ def _converter(*names: str) -> Callable[[Converter], Converter]:
     return add
 
 
-def need(operands: Sequence[Value | None], index: int, what: str) -> Value:
-    """The operand at an index; Reject when the node leaves it out."""
-    value = operands[index] if index < len(operands) else None
-    if value is None:
-        raise Reject(f"{what} is missing")
-    return value
-
-
-def optional(operands: Sequence[Value | None], index: int) -> Value | None:
-    """The operand at an index, None when it is left out."""
-    return operands[index] if index < len(operands) else None
-
-
-def const_of(operands: Sequence[Value | None], index: int, what: str) -> np.ndarray | None:
-    """The constant at an index, None when left out; Reject when it is computed at run time."""
-    value = optional(operands, index)
-    if value is None:
-        return None
-    if value.const is None:
-        raise Reject(f"{what} must be a constant, not computed at run time")
-    return value.const
-
-
-def axis_of(axis: int, rank: int) -> int:
-    """Normalise a negative axis; Reject when it is outside the rank."""
-    if not -rank <= axis < rank:
-        raise Reject(f"axis {axis} is outside the rank {rank}")
-    return axis % rank
-
-
-def is_weight(value: Value) -> bool:
-    """Whether a value is a constant, or a constant behind DequantizeLinear."""
-    producer = value.producer
-    return value.const is not None or (
-        producer is not None and producer.op == "dequantize" and producer.inputs[0].const is not None
-    )
-
-
-def _constant(node: NodeView) -> np.ndarray:
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    for key, dtype in kinds.items():
-        if key in node.attrs:
-            return np.array(node.attrs[key], dtype=dtype)
-    if "value" not in node.attrs:
-        raise Reject(f"Constant with {sorted(node.attrs)} is not implemented")
-    return numpy_helper.to_array(node.attrs["value"])
-
-
-def window_attrs(node: NodeView, x: Value, kernel: Sequence[int]) -> dict[str, Any]:
-    """strides, pads (top, left, bottom, right) and dilations of a two-dimensional window, auto_pad resolved."""
-    if len(x.shape) != 4 or len(kernel) != 2:
-        raise Reject(f"only two-dimensional windows on [N,C,H,W] are implemented, the input is {x.shape}")
-    strides = tuple(node.attrs.get("strides", (1, 1)))
-    dilations = tuple(node.attrs.get("dilations", (1, 1)))
-    mode = node.attrs.get("auto_pad", "NOTSET")
-    if mode == "NOTSET":
-        pads = tuple(node.attrs.get("pads", (0, 0, 0, 0)))
-    elif mode == "VALID":
-        pads = (0, 0, 0, 0)
-    else:
-        begin, end = [], []
-        for size, k, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
-            total = max(0, (-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size)
-            small, large = total // 2, total - total // 2
-            begin.append(small if mode == "SAME_UPPER" else large)
-            end.append(large if mode == "SAME_UPPER" else small)
-        pads = (*begin, *end)
-    if min(pads) < 0:
-        raise Reject(f"negative pads {pads} are not implemented")
-    return {"strides": strides, "pads": pads, "dilations": dilations}
-
-
 @_converter("Conv")
 def _conv(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x, w = need(operands, 0, "the input"), need(operands, 1, "the weight")
     attrs = window_attrs(node, x, w.shape[2:])
     bias = optional(operands, 2)
     inputs = [x, w] if bias is None else [x, w, bias]
-    return context.finish(node, "conv2d", inputs, {**attrs, "groups": node.attrs.get("group", 1)})
+    return context.finish(node, "conv2d", inputs, {**attrs, "groups": node.integer("group", 1)})
 
 
 @_converter("BatchNormalization")
 def _batch_norm(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    if node.attrs.get("training_mode", 0):
+    if node.integer("training_mode"):
         raise Reject("training mode is not implemented; export the model for inference")
     inputs = [need(operands, i, "an operand") for i in range(5)]
-    return context.finish(node, "batch_norm", inputs, {"epsilon": node.attrs.get("epsilon", 1e-5)})
+    epsilon, variance = node.number("epsilon", 1e-5), inputs[4].const
+    if variance is not None and not (variance + epsilon > 0).all():
+        raise Reject("the variance plus epsilon must be positive")
+    return context.finish(node, "batch_norm", inputs, {"epsilon": epsilon})
 
 
 @_converter("Gemm")
 def _gemm(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     a, b, c = need(operands, 0, "A"), need(operands, 1, "B"), optional(operands, 2)
-    alpha, beta = node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)
-    if node.attrs.get("transA", 0):
+    alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
+    if node.integer("transA"):
         a = context.emit(node, "transpose", [a], {"perm": (1, 0)})
-    if not node.attrs.get("transB", 0):
+    if not node.integer("transB"):
         b = context.emit(node, "transpose", [b], {"perm": (1, 0)})
     if alpha != 1.0:
         b = context.emit(node, "mul", [b, context.constant(np.array(alpha, dtype=np.float32), f"{node.name}.alpha")])
@@ -258,8 +105,7 @@ for _name, _op in (("Add", "add"), ("Sub", "sub"), ("Mul", "mul"), ("Div", "div"
 
 @_converter("Dropout")
 def _dropout(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    training = const_of(operands, 2, "training_mode")
-    if training is not None and bool(training):
+    if scalar_of(operands, 2, "training_mode"):
         raise Reject("training mode is not implemented; export the model for inference")
     return context.finish(node, "identity", [need(operands, 0, "the input")])
 
@@ -268,8 +114,8 @@ def _dropout(context: Context, node: NodeView, operands: list[Value | None]) -> 
 def _clip(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     bounds = []
     for index, key, default in ((1, "min", -np.inf), (2, "max", np.inf)):
-        given = const_of(operands, index, key)
-        bounds.append(float(node.attrs.get(key, default)) if given is None else given.item())
+        given = scalar_of(operands, index, key)
+        bounds.append(node.number(key, default) if given is None else given)
     low, high = bounds
     if low > high:
         raise Reject(f"min {low:g} exceeds max {high:g}")
@@ -295,19 +141,19 @@ def _pool(context: Context, node: NodeView, operands: list[Value | None]) -> Val
     x = need(operands, 0, "the input")
     if any(node.outputs[1:]):
         raise Reject("the Indices output is not implemented")
-    kernel = tuple(node.attrs["kernel_shape"])
+    kernel = node.integers("kernel_shape", (), 2)
     attrs = window_attrs(node, x, kernel)
     if attrs.pop("dilations") != (1, 1):
         raise Reject("dilated pooling is not implemented")
     attrs["kernel"] = kernel
-    ceil_mode = bool(node.attrs.get("ceil_mode", 0))
+    ceil_mode = bool(node.integer("ceil_mode"))
     pads = _ceil_pads(x, kernel, attrs["strides"], attrs["pads"]) if ceil_mode else attrs["pads"]
     if node.op == "MaxPool":
         return context.finish(node, "max_pool2d", [x], {**attrs, "pads": pads})
     if pads != attrs["pads"]:
         raise Reject("ceil_mode that adds a partial window is not implemented for averages")
     return context.finish(
-        node, "avg_pool2d", [x], {**attrs, "count_include_pad": bool(node.attrs.get("count_include_pad", 0))}
+        node, "avg_pool2d", [x], {**attrs, "count_include_pad": bool(node.integer("count_include_pad"))}
     )
 
 
@@ -323,13 +169,13 @@ def _global_pool(context: Context, node: NodeView, operands: list[Value | None])
 @_converter("ReduceMean", "ReduceSum", "ReduceMax")
 def _reduce(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
-    given = const_of(operands, 1, "axes")
-    listed = node.attrs.get("axes") if given is None else given.tolist()
-    if not listed and node.attrs.get("noop_with_empty_axes", 0):
+    given = integers_of(operands, 1, "axes")
+    listed = node.integers("axes", ()) if given is None else given
+    if not listed and node.integer("noop_with_empty_axes"):
         return context.finish(node, "identity", [x])
     rank = len(x.shape)
     axes = tuple(sorted(axis_of(axis, rank) for axis in (listed or range(rank))))
-    keepdims = bool(node.attrs.get("keepdims", 1))
+    keepdims = bool(node.integer("keepdims", 1))
     if node.op == "ReduceMean" and rank == 4 and axes == (2, 3):
         window = {"kernel": x.shape[2:], "strides": (1, 1)}
         if keepdims:
@@ -344,7 +190,7 @@ def _reduce(context: Context, node: NodeView, operands: list[Value | None]) -> V
 def _softmax(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     rank = len(x.shape)
-    axis = axis_of(node.attrs.get("axis", -1 if context.opset >= 13 else 1), rank)
+    axis = axis_of(node.integer("axis", -1 if context.opset >= 13 else 1), rank)
     if context.opset >= 13 or axis == rank - 1:
         return context.finish(node, "softmax", [x], {"axis": axis})
     # Before opset 13 the axes from `axis` on are one flattened axis.
@@ -355,7 +201,7 @@ def _softmax(context: Context, node: NodeView, operands: list[Value | None]) -> 
 @_converter("Flatten")
 def _flatten(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
-    rank, axis = len(x.shape), node.attrs.get("axis", 1)
+    rank, axis = len(x.shape), node.integer("axis", 1)
     axis = axis if axis == rank else axis_of(axis, rank)
     shape = (math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
     return context.finish(node, "reshape", [x], {"shape": shape})
@@ -364,11 +210,10 @@ def _flatten(context: Context, node: NodeView, operands: list[Value | None]) -> 
 @_converter("Reshape")
 def _reshape(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
-    given = const_of(operands, 1, "the shape")
-    if given is None:
+    wanted = integers_of(operands, 1, "the shape")
+    if wanted is None:
         raise Reject("the shape is missing")
-    wanted = [int(extent) for extent in given.reshape(-1)]
-    if not node.attrs.get("allowzero", 0):
+    if not node.integer("allowzero"):
         if any(extent == 0 and i >= len(x.shape) for i, extent in enumerate(wanted)):
             raise Reject(f"shape {wanted} copies an axis that {x.shape} does not have")
         wanted = [x.shape[i] if extent == 0 else extent for i, extent in enumerate(wanted)]
@@ -385,18 +230,18 @@ def _reshape(context: Context, node: NodeView, operands: list[Value | None]) -> 
 @_converter("Squeeze", "Unsqueeze")
 def _squeeze(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
-    given = const_of(operands, 1, "axes")
-    listed = node.attrs.get("axes") if given is None else given.reshape(-1).tolist()
+    given = integers_of(operands, 1, "axes")
+    listed = node.integers("axes", ()) if given is None else given
     shape = list(x.shape)
     if node.op == "Squeeze":
-        if listed is None:
+        if not listed:
             listed = [i for i, extent in enumerate(shape) if extent == 1]
         axes = [axis_of(axis, len(shape)) for axis in listed]
         if any(shape[axis] != 1 for axis in axes):
             raise Reject(f"axes {axes} of {x.shape} are not all of extent 1")
         shape = [extent for i, extent in enumerate(shape) if i not in axes]
     else:
-        if listed is None:
+        if not listed:
             raise Reject("axes are missing")
         for axis in sorted(axis_of(a, len(shape) + len(listed)) for a in listed):
             shape.insert(axis, 1)
@@ -406,31 +251,32 @@ def _squeeze(context: Context, node: NodeView, operands: list[Value | None]) -> 
 @_converter("Transpose")
 def _transpose(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
-    perm = tuple(node.attrs.get("perm", reversed(range(len(x.shape)))))
+    perm = node.integers("perm", tuple(reversed(range(len(x.shape)))))
     return context.finish(node, "transpose", [x], {"perm": perm})
 
 
 @_converter("Concat")
 def _concat(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     values = [need(operands, i, "an operand") for i in range(len(operands))]
-    return context.finish(node, "concat", values, {"axis": axis_of(node.attrs["axis"], len(values[0].shape))})
+    return context.finish(node, "concat", values, {"axis": axis_of(node.integer("axis"), len(values[0].shape))})
 
 
 @_converter("Pad")
 def _pad(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
-    if node.attrs.get("mode", "constant") != "constant":
-        raise Reject(f"mode '{node.attrs['mode']}' is not implemented, only constant")
-    given, value, axes = (const_of(operands, i, what) for i, what in ((1, "pads"), (2, "the value"), (3, "axes")))
-    pads = node.attrs.get("pads") if given is None else given.tolist()
-    if pads is None:
-        raise Reject("pads are missing")
-    fill = node.attrs.get("value", 0.0) if value is None else value.reshape(-1)[0].item()
+    if (mode := node.text("mode", "constant")) != "constant":
+        raise Reject(f"mode '{mode}' is not implemented, only constant")
+    given, axes = integers_of(operands, 1, "pads"), integers_of(operands, 3, "axes")
+    value = scalar_of(operands, 2, "the value")
+    pads = node.integers("pads", ()) if given is None else given
+    fill = node.number("value", 0.0) if value is None else value
     rank = len(x.shape)
-    listed = list(range(rank)) if axes is None else [axis_of(int(axis), rank) for axis in axes]
+    listed = list(range(rank)) if axes is None else [axis_of(axis, rank) for axis in axes]
+    if len(pads) != 2 * len(listed):
+        raise Reject(f"{len(pads)} pads do not fit {len(listed)} axes")
     before, after = [0] * rank, [0] * rank
     for i, axis in enumerate(listed):
-        before[axis], after[axis] = int(pads[i]), int(pads[len(listed) + i])
+        before[axis], after[axis] = pads[i], pads[len(listed) + i]
     return context.finish(node, "pad", [x], {"before": tuple(before), "after": tuple(after), "value": fill})
 
 
@@ -442,12 +288,14 @@ def _scale_and_zero_point(node: NodeView, operands: list[Value | None]) -> tuple
         raise Reject(f"a {scale.dtype} scale is not implemented, only float32")
     if not (scale > 0).all():
         raise ModelError(f"{node.op} '{node.name}': the scale must be positive, got {scale.min():g}")
-    if node.attrs.get("block_size", 0):
+    if node.integer("block_size"):
         raise Reject("blocked quantisation is not implemented")
     if zero_point is None:
         zero_point = np.zeros(scale.shape, dtype=np.uint8)
-    if scale.shape == (1,):
+    if scale.size == zero_point.size == 1:
         scale, zero_point = scale.reshape(()), zero_point.reshape(())
+    if scale.shape != zero_point.shape:
+        raise Reject(f"scale {scale.shape} and zero point {zero_point.shape} differ in shape")
     return scale, zero_point
 
 
@@ -466,7 +314,7 @@ def _quantize(context: Context, node: NodeView, operands: list[Value | None]) ->
     attrs = {
         "scale": scale,
         "zero_point": zero,
-        "axis": axis_of(node.attrs.get("axis", 1), len(x.shape)) if scale.ndim else 1,
+        "axis": axis_of(node.integer("axis", 1), len(x.shape)) if scale.ndim else 1,
         "dtype": "int8" if shifted else kind,
     }
     return context.finish(node, "quantize", [x], attrs, quant)
@@ -485,5 +333,5 @@ def _dequantize(context: Context, node: NodeView, operands: list[Value | None]) 
         zero = zero - 128
     elif zero_point.dtype == np.uint8 and x.dtype == "int8":
         zero = zero - 128
-    axis = axis_of(node.attrs.get("axis", 1), len(x.shape)) if scale.ndim else 1
+    axis = axis_of(node.integer("axis", 1), len(x.shape)) if scale.ndim else 1
     return context.finish(node, "dequantize", [x], {"scale": scale, "zero_point": zero, "axis": axis})

@@ -77,10 +77,12 @@ def _fuse_within(graph: Graph, verdict: _Verdict, fusion: bool) -> list[FusedGro
     every step of its growth, since their answers cost time.
     """
     suspects: set[Node] = set()
+
+    def allow(group: FusedGroup) -> bool:
+        return suspects.isdisjoint(group.nodes) or verdict(group) is None
+
     while True:
-        groups = fuse(
-            graph, enabled=fusion, allow=lambda group: suspects.isdisjoint(group.nodes) or verdict(group) is None
-        )
+        groups = fuse(graph, enabled=fusion, allow=allow)
         refused = {n for group in groups if len(group.nodes) > 1 and verdict(group) is not None for n in group.nodes}
         if refused <= suspects:
             return groups

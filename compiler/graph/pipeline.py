@@ -14,7 +14,7 @@ from compiler.graph.passes.convert_qdq import convert_qdq
 from compiler.graph.passes.fold_batch_norm import fold_batch_norm, fold_bias
 from compiler.graph.passes.fold_constants import fold_constants
 from compiler.graph.passes.insert_qdq import Scheme, insert_qdq
-from compiler.graph.passes.simplify import fold_integer_clip, remove_identities
+from compiler.graph.passes.simplify import fold_integer_clip, fold_pads, remove_identities
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def float_passes() -> list[GraphPass]:
         GraphPass("fold_constants", fold_constants),
         GraphPass("fold_batch_norm", fold_batch_norm),
         GraphPass("fold_bias", fold_bias),
+        GraphPass("fold_pads", fold_pads),
     ]
 
 
@@ -63,6 +64,7 @@ def integer_passes(calibration: Calibration, *, quantized: bool) -> list[GraphPa
         *([] if quantized else [GraphPass("quantize", quantize)]),
         GraphPass("convert_qdq", convert_qdq),
         GraphPass("fold_integer_clip", fold_integer_clip),
+        GraphPass("fold_integer_pads", fold_pads),
         GraphPass("fold_dequantize", lambda graph: fold_constants(graph, through_dequantize=True)),
     ]
 

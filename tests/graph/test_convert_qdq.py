@@ -159,3 +159,26 @@ def test_a_float_reader_keeps_the_float_value() -> None:
 
     graph = check(build)
     assert "add" in ops(graph) and "qadd" in ops(graph)
+
+
+def test_padding_moves_into_the_convolution() -> None:
+    rng = np.random.default_rng(3)
+    w = rng.integers(-127, 128, (4, 6, 3, 3))
+
+    def build(t: QdqBuilder, a: Value, b: Value) -> Value:
+        spread = {"before": (0, 0, 1, 0), "after": (0, 0, 1, 2), "value": 0.0}
+        x = t.q(t.graph.op("pad", [t.q(a, 0.03, 17)], spread), 0.03, 17)
+        conv = t.graph.op("conv2d", [x, t.weight(w, rng.uniform(0.001, 0.003, 4))], {"strides": (1, 1)})
+        return t.q(conv, STEP, 0)
+
+    graph = check(build)
+    assert ops(graph) == ["quantize", "conv2d", "requantize", "dequantize"]
+    assert (graph.nodes[1].attrs["pads"], graph.nodes[1].attrs["pad_value"]) == ((1, 0, 1, 2), 17)
+
+
+def test_a_padding_that_is_no_integer_stays_float() -> None:
+    def build(t: QdqBuilder, a: Value, b: Value) -> Value:
+        spread = {"before": (0, 0, 1, 0), "after": (0, 0, 1, 2), "value": 0.011}
+        return t.q(t.graph.op("pad", [t.q(a, 0.03, 17)], spread), 0.03, 17)
+
+    assert "dequantize" in ops(check(build))[1]

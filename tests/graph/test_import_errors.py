@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compiler.errors import ModelError, UnsupportedModelError
 from compiler.frontend.onnx_import import from_onnx
 from tests.graph.helpers import single
-from vdla.models import mlp, resnet_tiny
+from vdla.models import mlp, mobile_tiny, resnet_tiny
 
 
 def error_of(source, **options) -> str:
@@ -151,3 +151,34 @@ def test_operators_that_do_not_fit_say_why(model: onnx.ModelProto, reason: str) 
     with pytest.raises(UnsupportedModelError, match=reason) as caught:
         from_onnx(model)
     assert len(caught.value.items) == 1
+
+
+def test_a_second_output_that_is_used_is_reported() -> None:
+    model = single("Dropout", [(2, 2)])
+    model.graph.node[0].output.append("mask")
+    model.graph.output.append(helper.make_tensor_value_info("mask", TensorProto.BOOL, [2, 2]))
+    assert "Dropout 'node': its output 'mask' is not implemented" in error_of(model)
+
+
+def test_attributes_of_the_wrong_type_are_reported() -> None:
+    assert "attribute 'perm' must be a list of integers" in error_of(single("Transpose", [(2, 2)], perm=1.5))
+    assert "attribute 'pads' must have 4 entries" in error_of(
+        single("MaxPool", [(1, 1, 4, 4)], kernel_shape=[2, 2], pads=[1])
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_damaged_files_give_typed_one_line_errors(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    original = mobile_tiny().SerializeToString()
+    refused = 0
+    for _ in range(150):
+        content = bytearray(original)
+        for position in rng.integers(0, 3500, 3):  # where the nodes are; the weights follow
+            content[position] = rng.integers(0, 256)
+        try:
+            from_onnx(bytes(content))
+        except ModelError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 50

@@ -11,7 +11,7 @@ from compiler.graph.ir import Graph, Node, Value, ancestors, remove_dead, rewrit
 from compiler.graph.pass_manager import GraphPass, PassManager
 from compiler.graph.passes.fold_batch_norm import fold_batch_norm, fold_bias
 from compiler.graph.passes.fold_constants import fold_constants
-from compiler.graph.passes.simplify import eliminate_dead_code, remove_identities
+from compiler.graph.passes.simplify import eliminate_dead_code, fold_pads, remove_identities
 from compiler.graph.verify import verify
 
 SHAPE = (2, 3, 6, 6)
@@ -125,6 +125,26 @@ def test_identities_vanish_and_output_names_stay() -> None:
     clean = remove_identities(graph)
     assert ops(clean) == ["reshape"] and clean.output_names == ["result"]
     assert_equal(graph, clean)
+
+
+@pytest.mark.parametrize(("value", "folds"), [(0.0, True), (1.0, False)])
+def test_zero_padding_joins_the_convolution(value: float, folds: bool) -> None:
+    graph, x = start()
+    spread = {"before": (0, 0, 1, 0), "after": (0, 0, 2, 3), "value": value}
+    graph.mark_output(conv(graph, graph.op("pad", [x], spread)), "y")
+    folded = fold_pads(graph)
+    assert ops(folded) == (["conv2d"] if folds else ["pad", "conv2d"])
+    assert_equal(graph, folded)
+
+
+@pytest.mark.parametrize(("value", "folds"), [(-np.inf, True), (0.0, False)])
+def test_padding_that_never_wins_joins_the_maximum(value: float, folds: bool) -> None:
+    graph, x = start()
+    y = graph.op("pad", [x], {"before": (0, 0, 1, 1), "after": (0, 0, 0, 1), "value": value})
+    graph.mark_output(graph.op("max_pool2d", [y], {"kernel": (3, 3), "strides": (2, 2)}), "y")
+    folded = fold_pads(graph)
+    assert ops(folded) == (["max_pool2d"] if folds else ["pad", "max_pool2d"])
+    assert_equal(graph, folded)
 
 
 def test_dead_code_goes() -> None:

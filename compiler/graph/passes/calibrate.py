@@ -68,8 +68,9 @@ def calibrate(
             flat = array.reshape(-1)
             subsets.setdefault(value.name, []).append(flat[:: max(1, flat.size // _SAMPLES)].copy())
 
-    for sample in samples:
-        evaluate(graph, sample, observe=observe)
+    with np.errstate(over="ignore", invalid="ignore"):  # observe reports it with the tensor's name
+        for sample in samples:
+            evaluate(graph, sample, observe=observe)
     if not ranges:
         raise QuantizationError("calibration needs at least one set of inputs")
     for name, parts in subsets.items():

@@ -15,7 +15,7 @@ from compiler.errors import QuantizationError
 from compiler.graph.ir import Graph, Node, QuantInfo, Rewriter, Value, rewrite
 from compiler.ops.quantization import add_multipliers, pack_params, quantize_multiplier
 
-_MOVES = {"max_pool2d", "reshape", "transpose", "identity", "concat"}
+_MOVES = {"max_pool2d", "reshape", "transpose", "identity", "concat", "pad"}
 _INT32_MAX = (1 << 31) - 1
 
 
@@ -67,10 +67,16 @@ def _sink(graph: Graph, node: Node, inputs: Sequence[Value]) -> Value | None:
     info = sources[0][1]
     if any(not _same(info, other) for _, other in sources[1:]):
         return None
+    node_attrs = dict(node.attrs)
+    if node.op == "pad":
+        fill = node.attrs["value"] / info.scale + info.zero_point
+        if not -128 <= fill <= 127 or fill != round(fill):
+            return None  # the padding is not one of the integers
+        node_attrs["value"] = round(fill)
     integers = graph.op(
         node.op,
         [source for source, _ in sources],
-        node.attrs,
+        node_attrs,
         name=node.name,
         output=f"{node.output.name}.int8",
         origin=node.output.origin,

@@ -12,9 +12,21 @@ from compiler.graph.ir import Graph, Node, QuantInfo, Rewriter, Value, rewrite
 from compiler.graph.passes.calibrate import Range
 
 # These compute on integers if their tensors are quantised.
-QUANTIZABLE = {"conv2d", "dense", "add", "max_pool2d", "avg_pool2d", "relu", "clip", "reshape", "transpose", "concat"}
+QUANTIZABLE = {
+    "conv2d",
+    "dense",
+    "add",
+    "max_pool2d",
+    "avg_pool2d",
+    "relu",
+    "clip",
+    "reshape",
+    "transpose",
+    "concat",
+    "pad",
+}
 # Output and inputs share one scale and zero point.
-_SHARING = {"max_pool2d", "reshape", "transpose", "concat"}
+_SHARING = {"max_pool2d", "reshape", "transpose", "concat", "pad"}
 _BIAS_LIMIT = 2.0**30
 _WEIGHT_FLOOR = 2.0**-20
 _SMALLEST_SCALE = 1e-8
@@ -50,6 +62,8 @@ def _takes_integers(node: Node) -> bool:
     if node.op == "add":
         a, b = node.inputs
         return a.const is None and b.const is None and a.shape == b.shape
+    if node.op == "pad" and node.attrs["value"] != 0:
+        return False
     if node.op == "avg_pool2d":
         return not any(node.attrs["pads"]) or node.attrs["count_include_pad"]
     return all(value.const is None for value in node.inputs)

@@ -25,6 +25,36 @@ def remove_identities(graph: Graph) -> Graph:
     return rewrite(graph, visit)
 
 
+def fold_pads(graph: Graph) -> Graph:
+    """A pad of height and width joins the convolution or maximum that reads it, if the fill value is the same."""
+
+    def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
+        pad = inputs[0].producer if inputs else None
+        if pad is None or pad.op != "pad" or node.op not in ("conv2d", "max_pool2d"):
+            return None
+        lowest = float("-inf") if inputs[0].dtype == "float32" else -128
+        fill = node.attrs["pad_value"] if node.op == "conv2d" else lowest
+        before, after = pad.attrs["before"], pad.attrs["after"]
+        if pad.attrs["value"] != fill or any(before[:2]) or any(after[:2]):
+            return None
+        extra = (*before[2:], *after[2:])
+        pads = tuple(a + b for a, b in zip(node.attrs["pads"], extra, strict=True))
+        if node.op == "max_pool2d" and any(p >= k for p, k in zip(pads, node.attrs["kernel"] * 2, strict=True)):
+            return None
+        out = node.output
+        return rewriter.graph.op(
+            node.op,
+            [pad.inputs[0], *inputs[1:]],
+            {**node.attrs, "pads": pads},
+            name=node.name,
+            output=out.name,
+            origin=out.origin,
+            quant=out.quant,
+        )
+
+    return rewrite(graph, visit)
+
+
 def fold_integer_clip(graph: Graph) -> Graph:
     """clip on int8 moves into the limits of the requantize or qadd that alone feeds it: exact, both clip integers."""
 
