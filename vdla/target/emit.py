@@ -70,6 +70,10 @@ class Frame:
         return self.sram[buffer] // vector_bytes(cfg, buffer.scope)
 
 
+_Run = Callable[[Frame, tuple[int, ...]], None]
+_Operand = tuple[Load, int]  # the buffer element, and elements a vector
+
+
 class Emitter:
     """The analysed program.
 
@@ -155,7 +159,7 @@ class Emitter:
 
     # ------------------------------------------------------------------------------------------- analysis
 
-    def _statement(self, stmt: Stmt, outer: tuple[Var, ...]) -> Callable[[Frame, tuple[int, ...]], None]:
+    def _statement(self, stmt: Stmt, outer: tuple[Var, ...]) -> _Run:
         if isinstance(stmt, Seq):
             parts = [self._statement(s, outer) for s in stmt.stmts]
 
@@ -197,7 +201,7 @@ class Emitter:
             f"tensorize its stage: {str(stmt).strip()}"
         )
 
-    def _double(self, stmt: Allocate, outer: tuple[Var, ...]) -> Callable[[Frame, tuple[int, ...]], None]:
+    def _double(self, stmt: Allocate, outer: tuple[Var, ...]) -> _Run:
         """A double-buffered allocation: each time it is entered, the other of its two places is used."""
         body = self._statement(stmt.body, outer)
         buffer, size = stmt.buffer, self.size[stmt.buffer]
@@ -208,7 +212,7 @@ class Emitter:
 
         return run
 
-    def _copy(self, stmt: For, outer: tuple[Var, ...]) -> Callable[[Frame, tuple[int, ...]], None]:
+    def _copy(self, stmt: For, outer: tuple[Var, ...]) -> _Run:
         nest = CopyNest(stmt, outer)
         buffer = nest.sram_buffer
         if nest.is_load and buffer.scope not in _LOAD_BUFFERS:
@@ -237,24 +241,35 @@ class Emitter:
 
         return run
 
-    def _operation(
-        self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]
-    ) -> Callable[[Frame, tuple[int, ...]], None]:
+    def _operation(self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]) -> _Run:
         rule = {"vdla.gemm": self._gemm, "vdla.alu": self._alu, "vdla.requant": self._requant}.get(call.name)
         if rule is None:
             raise LoweringError(f"VDLA has no instruction for the intrinsic {call.name}")
         return rule(loops, call, outer)
 
-    def _operand(self, arg: Expr | str, scopes: Sequence[str]) -> tuple:
+    def _operand(self, arg: Expr | str, scopes: Sequence[str]) -> _Operand:
         load = address(arg)
         scope = load.buffer.scope
         if scope not in scopes:
             raise LoweringError(f"{load} must be in one of the buffers {', '.join(scopes)}, it is in {scope!r}")
         return load, vector_bytes(self.cfg, scope) // ITEM_BYTES[load.buffer.dtype]
 
-    def _gemm(
-        self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]
-    ) -> Callable[[Frame, tuple[int, ...]], None]:
+    def _launch(
+        self, folded: Folded, operands: dict[str, _Operand], make: Callable[[dict[str, int]], isa.Instruction]
+    ) -> _Run:
+        """Write the nest's instructions; ``make`` gets uop_begin, uop_count and each operand's first vector."""
+        cfg = self.cfg
+        buffers = {name: load.buffer for name, (load, _) in operands.items()}
+
+        def run(frame: Frame, values: tuple[int, ...]) -> None:
+            bases = {n: folded.base(n, values) + frame.vector(cfg, b) for n, b in buffers.items()}
+            for offsets, uops in folded.instances(values):
+                at = {name: base + offsets[name] for name, base in bases.items()}
+                frame.stream.append(make({"begin": frame.stream.kernel(uops), "count": len(uops), **at}))
+
+        return run
+
+    def _gemm(self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]) -> _Run:
         operands = {
             "dst": self._operand(call.args[0], ["acc"]),
             "src": self._operand(call.args[1], ["inp"]),
@@ -262,74 +277,58 @@ class Emitter:
         }
         folded = Folded(loops, outer, operands, _expr(call.args[3]), self.uop_limit)
         (n_out, out), (n_in, inn) = folded.hardware_loop(0), folded.hardware_loop(1)
-        steps: dict[str, Any] = {
-            "iter_out": n_out, "iter_in": n_in, "dst_out": out["dst"], "dst_in": inn["dst"], "src_out": out["src"],
-            "src_in": inn["src"], "wgt_out": out["wgt"], "wgt_in": inn["wgt"],
-        }  # fmt: skip
-        buffers = {name: load.buffer for name, (load, _) in operands.items()}
-        cfg = self.cfg
 
-        def run(frame: Frame, values: tuple[int, ...]) -> None:
-            bases = {n: folded.base(n, values) + frame.vector(cfg, b) for n, b in buffers.items()}
-            for offsets, uops in folded.instances(values):
-                begin = frame.stream.kernel(uops)
-                frame.stream.append(
-                    isa.Gemm(
-                        uop_begin=begin,
-                        uop_count=len(uops),
-                        dst_base=bases["dst"] + offsets["dst"],
-                        src_base=bases["src"] + offsets["src"],
-                        wgt_base=bases["wgt"] + offsets["wgt"],
-                        **steps,
-                    )
-                )
+        def make(at: dict[str, int]) -> isa.Instruction:
+            return isa.Gemm(
+                uop_begin=at["begin"],
+                uop_count=at["count"],
+                iter_out=n_out,
+                iter_in=n_in,
+                dst_base=at["dst"],
+                src_base=at["src"],
+                wgt_base=at["wgt"],
+                dst_out=out["dst"],
+                dst_in=inn["dst"],
+                src_out=out["src"],
+                src_in=inn["src"],
+                wgt_out=out["wgt"],
+                wgt_in=inn["wgt"],
+            )
 
-        return run
+        return self._launch(folded, operands, make)
 
-    def _requant(
-        self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]
-    ) -> Callable[[Frame, tuple[int, ...]], None]:
-        result = address(call.args[0])
+    def _requant(self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]) -> _Run:
         operands = {
             "dst": self._operand(call.args[1], ["acc"]),
             "src": self._operand(call.args[2], ["aux"]),
             "out": self._operand(call.args[0], ["acc", "out"]),
         }
         folded = Folded(loops, outer, operands, IntImm(0, "bool"), self.uop_limit, in_uops=["src"])
-        zero_point, low, high = (_int(a) for a in call.args[3:6])
-        to_out = result.buffer.scope == "out"
         _same_steps(folded, call)
+        zero_point, low, high = (_int(a) for a in call.args[3:6])
+        to_out = operands["out"][0].buffer.scope == "out"
         (n_out, out), (n_in, inn) = folded.hardware_loop(0), folded.hardware_loop(1)
-        cfg = self.cfg
-        buffers = {name: load.buffer for name, (load, _) in operands.items()}
 
-        def run(frame: Frame, values: tuple[int, ...]) -> None:
-            bases = {n: folded.base(n, values) + frame.vector(cfg, b) for n, b in buffers.items()}
-            for offsets, uops in folded.instances(values):
-                begin = frame.stream.kernel(uops)
-                frame.stream.append(
-                    isa.Requant(
-                        to_out=to_out,
-                        zero_point=zero_point,
-                        low=low,
-                        high=high,
-                        uop_begin=begin,
-                        uop_count=len(uops),
-                        iter_out=n_out,
-                        iter_in=n_in,
-                        dst_base=bases["dst"] + offsets["dst"],
-                        src_base=bases["src"] + offsets["src"],
-                        out_base=bases["out"] + offsets["out"] if to_out else 0,
-                        dst_out=out["dst"],
-                        dst_in=inn["dst"],
-                    )
-                )
+        def make(at: dict[str, int]) -> isa.Instruction:
+            return isa.Requant(
+                to_out=to_out,
+                zero_point=zero_point,
+                low=low,
+                high=high,
+                uop_begin=at["begin"],
+                uop_count=at["count"],
+                iter_out=n_out,
+                iter_in=n_in,
+                dst_base=at["dst"],
+                src_base=at["src"],
+                out_base=at["out"] if to_out else 0,
+                dst_out=out["dst"],
+                dst_in=inn["dst"],
+            )
 
-        return run
+        return self._launch(folded, operands, make)
 
-    def _alu(
-        self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]
-    ) -> Callable[[Frame, tuple[int, ...]], None]:
+    def _alu(self, loops: list[tuple[Var, int]], call: Call, outer: tuple[Var, ...]) -> _Run:
         op, _, _, second, first, imm, shift, to_out_arg = call.args
         to_out = bool(_int(to_out_arg))
         operands = {
@@ -345,30 +344,29 @@ class Emitter:
         folded = Folded(loops, outer, operands, _expr(first), self.uop_limit)
         _same_steps(folded, call)
         (n_out, out), (n_in, inn) = folded.hardware_loop(0), folded.hardware_loop(1)
-        fixed: dict[str, Any] = {
-            "op": isa.AluOp[str(op)], "source": source, "to_out": to_out, "imm": immediate, "shift": _int(shift),
-            "iter_out": n_out, "iter_in": n_in, "dst_out": out["dst"], "dst_in": inn["dst"],
-            "src_out": out.get("src", 0), "src_in": inn.get("src", 0),
-        }  # fmt: skip
-        cfg = self.cfg
-        buffers = {name: load.buffer for name, (load, _) in operands.items()}
+        code, left = isa.AluOp[str(op)], _int(shift)
 
-        def run(frame: Frame, values: tuple[int, ...]) -> None:
-            bases = {n: folded.base(n, values) + frame.vector(cfg, b) for n, b in buffers.items()}
-            for offsets, uops in folded.instances(values):
-                begin = frame.stream.kernel(uops)
-                frame.stream.append(
-                    isa.Alu(
-                        uop_begin=begin,
-                        uop_count=len(uops),
-                        dst_base=bases["dst"] + offsets["dst"],
-                        src_base=bases["src"] + offsets["src"] if "src" in bases else 0,
-                        out_base=bases["out"] + offsets["out"] if to_out else 0,
-                        **fixed,
-                    )
-                )
+        def make(at: dict[str, int]) -> isa.Instruction:
+            return isa.Alu(
+                op=code,
+                source=source,
+                to_out=to_out,
+                imm=immediate,
+                shift=left,
+                uop_begin=at["begin"],
+                uop_count=at["count"],
+                iter_out=n_out,
+                iter_in=n_in,
+                dst_base=at["dst"],
+                src_base=at.get("src", 0),
+                out_base=at["out"] if to_out else 0,
+                dst_out=out["dst"],
+                dst_in=inn["dst"],
+                src_out=out.get("src", 0),
+                src_in=inn.get("src", 0),
+            )
 
-        return run
+        return self._launch(folded, operands, make)
 
     # ------------------------------------------------------------------------------------------- emission
 

@@ -17,7 +17,7 @@ from hw.config import Config
 from hw.dependence import insert_tokens_mapped, prove
 from hw.isa import Instruction, encode_program
 from vdla.target.emit import Emitter, capacity
-from vdla.target.schedule_loads import find_conflicts, reorder, uop_ranges
+from vdla.target.schedule_loads import find_conflicts, reorder
 from vdla.target.stream import Stream
 
 
@@ -80,8 +80,7 @@ def write_program(cfg: Config, layers: Sequence[Layer], uop_base: int, dram_byte
         stream.layer = index
         layer.emitter.emit(stream, layer.dram, _start(cfg, layer.emitter.needs, before))
     sequential, image = stream.instructions, stream.uop_image()
-    reads = uop_ranges(sequential, stream.uops, uop_base, cfg)
-    order = reorder(sequential, find_conflicts(sequential, reads, dram_bytes), cfg)
+    order = reorder(sequential, find_conflicts(sequential, cfg, image, uop_base, dram_bytes), cfg)
     ordered = [sequential[i] for i in order]
     owners = [stream.layers[i] for i in order]
     instructions, positions = insert_tokens_mapped(ordered, cfg, image, uop_base)

@@ -21,16 +21,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hw.config import Config
-from hw.isa import Alu, AluSource, Buffer, Gemm, Instruction, Load, Requant, Store, Unit
-from vdla.target.fold import UopTuple
+from hw.footprint import UopShadow, footprint
+from hw.isa import Alu, Buffer, Gemm, Instruction, Load, Requant, Store, Unit
 
 DRAM_BLOCK = 64
 """Bytes of DRAM that are tracked as one."""
 
 WINDOW = 96
 """Instructions of the other units that a load may run ahead of its use, at most."""
-
-Span = tuple[Buffer, int, int]
 
 
 @dataclass
@@ -46,52 +44,6 @@ class Conflicts:
     need: dict[int, int] = field(default_factory=dict)
 
 
-def uop_ranges(program: Sequence[Instruction], uops: Sequence[UopTuple], base: int, cfg: Config) -> list[list[Span]]:
-    """For each instruction, the parts of the load unit's buffers that it reads, in bytes (bounding intervals)."""
-    shadow: list[UopTuple | None] = [None] * cfg.uop_depth
-    size = cfg.uop_bytes
-    extremes: dict[tuple[int, int, int], tuple[int, int, int, int]] = {}
-    version = 0
-    out: list[list[Span]] = []
-    for p in program:
-        spans: list[Span] = []
-        if isinstance(p, Load) and p.buffer is Buffer.UOP:
-            at, image, n = p.sram // size, (p.dram - base) // size, p.seg // size
-            shadow[at : at + n] = uops[image : image + n]
-            version += 1
-        elif isinstance(p, (Gemm, Alu, Requant)):
-            key = (version, p.uop_begin, p.uop_count)
-            hit = extremes.get(key)
-            if hit is None:
-                held = [u for u in shadow[p.uop_begin : p.uop_begin + p.uop_count] if u is not None]
-                src, wgt = [u[1] for u in held], [u[2] for u in held]
-                hit = extremes[key] = (min(src), max(src), min(wgt), max(wgt))
-            s0, s1, w0, w1 = hit
-            spans.append((Buffer.UOP, p.uop_begin * size, (p.uop_begin + p.uop_count) * size))
-            i, j = p.iter_out - 1, p.iter_in - 1
-            if isinstance(p, Gemm):
-                lo, hi = p.src_base + s0, p.src_base + s1 + i * p.src_out + j * p.src_in + 1
-                v = cfg.inp_vector_bytes
-                spans.append((Buffer.INP, lo * v, hi * v))
-                lo, hi = p.wgt_base + w0, p.wgt_base + w1 + i * p.wgt_out + j * p.wgt_in + 1
-                v = cfg.wgt_vector_bytes
-                spans.append((Buffer.WGT, lo * v, hi * v))
-            elif isinstance(p, Requant):
-                v = cfg.aux_vector_bytes
-                spans.append((Buffer.AUX, (p.src_base + s0) * v, (p.src_base + s1 + cfg.param_vectors) * v))
-            elif p.source is AluSource.AUX:
-                v = cfg.aux_vector_bytes
-                hi = p.src_base + s1 + i * p.src_out + j * p.src_in + 1
-                spans.append((Buffer.AUX, (p.src_base + s0) * v, hi * v))
-        out.append(spans)
-    return out
-
-
-def written(p: Load) -> Span:
-    """The part of its buffer that a load writes, bounding, in bytes."""
-    return (p.buffer, p.sram, p.sram + (p.y_size - 1) * p.y_sram + (p.x_size - 1) * p.x_sram + p.seg)
-
-
 def dram_rows(p: Load | Store) -> list[tuple[int, int]]:
     """The DRAM blocks that an instruction touches, a range for each row."""
     width = (p.x_size - 1) * p.x_dram + p.seg
@@ -99,50 +51,67 @@ def dram_rows(p: Load | Store) -> list[tuple[int, int]]:
     return [(a // DRAM_BLOCK, (a + width - 1) // DRAM_BLOCK + 1) for a in rows]
 
 
-def find_conflicts(program: Sequence[Instruction], reads: list[list[Span]], dram_bytes: int) -> Conflicts:
-    """What binds each load of a sequential stream."""
+class _Buffer:
+    """One of the load unit's buffers while a stream is read in order: who last wrote and read which bytes."""
+
+    def __init__(self) -> None:
+        self.readers: dict[tuple[int, int], int] = {}
+        self.live: list[tuple[int, int, int]] = []
+        self.unused: list[tuple[int, int, int]] = []
+
+    def write(self, lo: int, hi: int, index: int) -> tuple[int, list[int]]:
+        """Load ``index`` writes [lo, hi): the last reader it waits for (-1: none), and the loads it stays behind."""
+        overlapping = [(span, reader) for span, reader in self.readers.items() if span[0] < hi and lo < span[1]]
+        after = max((reader for _, reader in overlapping), default=-1)
+        for span, _ in overlapping:
+            if lo <= span[0] and span[1] <= hi:  # who overwrites this place next is bound by this load's own reader
+                del self.readers[span]
+        if after >= 0:
+            self.readers[lo, hi] = max(self.readers.get((lo, hi), -1), after)
+        behind = [i for a, b, i in self.live if a < hi and lo < b]
+        self.live = [e for e in self.live if not (lo <= e[0] and e[1] <= hi)]
+        self.live.append((lo, hi, index))
+        self.unused.append((lo, hi, index))
+        return after, behind
+
+    def read(self, lo: int, hi: int, index: int, need: dict[int, int]) -> None:
+        """Instruction ``index`` reads [lo, hi): it is the first to need the loads not yet used there."""
+        self.readers[lo, hi] = index
+        if self.unused:
+            keep = []
+            for entry in self.unused:
+                if entry[0] < hi and lo < entry[1]:
+                    need[entry[2]] = index
+                else:
+                    keep.append(entry)
+            self.unused = keep
+
+
+def find_conflicts(
+    program: Sequence[Instruction], cfg: Config, uop_image: np.ndarray, uop_base: int, dram_bytes: int
+) -> Conflicts:
+    """What binds each load of a sequential stream; the arguments are those of ``write_program``."""
     out = Conflicts()
     last_store = np.full(dram_bytes // DRAM_BLOCK + 2, -1, np.int32)
-    readers: dict[Buffer, dict[tuple[int, int], int]] = {b: {} for b in Buffer}
-    live: dict[Buffer, list[tuple[int, int, int]]] = {b: [] for b in Buffer}
-    unused: dict[Buffer, list[tuple[int, int, int]]] = {b: [] for b in Buffer}
+    buffers = {b.name.lower(): _Buffer() for b in Buffer}
+    shadow = UopShadow(cfg, uop_image, uop_base)
     for index, p in enumerate(program):
+        touched = footprint(p, cfg, shadow, index)
         if isinstance(p, Load):
-            buffer, lo, hi = written(p)
-            after = -1
-            covered = []
-            table = readers[buffer]
-            for span, reader in table.items():
-                if span[0] < hi and lo < span[1]:
-                    after = max(after, reader)
-                    if lo <= span[0] and span[1] <= hi:
-                        covered.append(span)
-            for span in covered:  # whatever overwrites this place next is bound by this load's own reader
-                del table[span]
-            if not p.fill and buffer is not Buffer.UOP:  # no store writes micro-ops
-                for a, b in dram_rows(p):
-                    after = max(after, int(last_store[a:b].max()))
-            out.after[index] = after
-            out.behind[index] = [i for a, b, i in live[buffer] if a < hi and lo < b]
-            live[buffer] = [e for e in live[buffer] if not (lo <= e[0] and e[1] <= hi)]
-            live[buffer].append((lo, hi, index))
-            unused[buffer].append((lo, hi, index))
-            if covered:  # a partial overwrite leaves earlier readers' constraint to this load
-                table[(lo, hi)] = max(table.get((lo, hi), -1), after)
+            space, lo, hi = touched.writes[0]
+            after, behind = buffers[space].write(lo, hi, index)
+            if p.buffer is Buffer.UOP:  # no store writes micro-ops
+                shadow.load(p, index)
+            elif not p.fill:
+                after = max(after, *(int(last_store[a:b].max()) for a, b in dram_rows(p)))
+            out.after[index], out.behind[index] = after, behind
         elif isinstance(p, Store):
             for a, b in dram_rows(p):
                 last_store[a:b] = index
-        for buffer, lo, hi in reads[index]:
-            readers[buffer][(lo, hi)] = index
-            waiting = unused[buffer]
-            if waiting:
-                keep = []
-                for entry in waiting:
-                    if entry[0] < hi and lo < entry[1]:
-                        out.need[entry[2]] = index
-                    else:
-                        keep.append(entry)
-                unused[buffer] = keep
+        else:
+            for space, lo, hi in touched.reads:
+                if space in buffers:
+                    buffers[space].read(lo, hi, index, out.need)
     return out
 
 
