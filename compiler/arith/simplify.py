@@ -403,6 +403,9 @@ class Simplifier:
 
     def _division_atoms(self, constant: int, terms: dict[Expr, int], c: int, dtype: str) -> tuple[Linear, Linear]:
         """Quotient and remainder of a form that no interval decides, nested divisions flattened."""
+        merged = self._cancel((constant, terms))
+        if merged != (constant, terms):
+            return self._split(self._normal(merged, dtype), c)
         inner = self._normal((constant, terms), dtype)
         divisor = IntImm(c, dtype)
         quotient: Linear | None = None

@@ -43,7 +43,8 @@ Number = int | float | bool
 ExprLike = Union["Expr", int, float, bool]
 
 _interned: WeakValueDictionary[tuple[Any, ...], Expr] = WeakValueDictionary()
-_lookup = _interned.data.get  # the references themselves: a third of the time of WeakValueDictionary.get
+# the weak references themselves: a third of the time of WeakValueDictionary.get
+_lookup = _interned.data.get  # pyright: ignore[reportAttributeAccessIssue]
 _serials = count()
 
 
