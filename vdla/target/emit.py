@@ -21,6 +21,7 @@ from compiler.ir import (
     For,
     If,
     IntImm,
+    Load,
     PrimFunc,
     Seq,
     Stmt,
