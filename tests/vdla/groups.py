@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.graph.fuse import fuse
+from compiler.graph.fuse import FusedGroup, fuse
 from compiler.graph.interpreter import evaluate
 from compiler.graph.ir import Graph, Value
 from compiler.graph.layout import pack, unpack
@@ -15,6 +16,10 @@ from sim import cycle, functional
 from vdla.target.layout import act_layout
 from vdla.target.program import Layer, Program, write_program
 from vdla.target.target import VdlaTarget
+
+
+class Refused(Exception):
+    """The target does not take a group; the message is its reason."""
 
 
 @dataclass
@@ -29,7 +34,7 @@ class GroupRun:
 
 
 def run_groups(cfg: Config, graph: Graph, seed: int = 0, *, virtual_threads: bool = True) -> list[GroupRun]:
-    """Compile and run every group of ``graph`` by itself, on the reference's own inputs."""
+    """Compile and run every group of ``graph`` by itself, on the reference's own inputs.  Raises Refused."""
     target = VdlaTarget(cfg, virtual_threads=virtual_threads)
     rng = np.random.default_rng(seed)
     inputs = {v.name: rng.integers(-128, 128, v.shape).astype(np.int8) for v in graph.inputs}
@@ -37,44 +42,51 @@ def run_groups(cfg: Config, graph: Graph, seed: int = 0, *, virtual_threads: boo
         assert target.supports(node) is None, target.supports(node)
         node.target = target.name
     values = {**inputs, **evaluate(graph, inputs, keep=True)}
-    out = []
-    for group in fuse(graph):
-        assert target.supports_group(group) is None, target.supports_group(group)
-        compiled = target.compile(group)
-        arena_at = 64
-        dram: list[int] = []
-        image = np.zeros(0, np.uint8)
-        layout = act_layout(cfg)
-        stored: np.ndarray | None = None
-        for arg in compiled.args:
-            if isinstance(arg, Value):
-                data = values[arg.name]
-                stored = data if data.ndim == 3 else pack(data, layout)
-                if arg is group.output:
-                    stored = np.zeros_like(stored)
-            else:
-                stored = arg
-            raw = np.ascontiguousarray(stored).view(np.uint8).reshape(-1)
-            end = arena_at + raw.size
-            image = np.concatenate([image, np.zeros(end - image.size, np.uint8)])
-            image[arena_at:end] = raw
-            dram.append(arena_at)
-            arena_at = -(-end // 64) * 64
-        assert stored is not None
-        layer = Layer(compiled.name, compiled.op, compiled.emitter, tuple(dram), compiled.macs, compiled.nodes)
-        program = write_program(cfg, [layer], arena_at, arena_at)
-        code_at = -(-(arena_at + program.uop_image.size) // 64) * 64
-        memory = np.zeros(code_at + program.code.size + 64, np.uint8)
-        memory[: image.size] = image
-        memory[arena_at : arena_at + program.uop_image.size] = program.uop_image
-        memory[code_at : code_at + program.code.size] = program.code
+    return [run_group(target, group, values) for group in fuse(graph)]
 
-        def read(memory: np.ndarray, at: int = dram[-1], like: np.ndarray = stored, value: Value = group.output):
-            return unpack(memory[at : at + like.size].view(np.int8).reshape(like.shape), value.shape, layout)
 
-        golden, timed = memory.copy(), memory.copy()
-        functional.run(golden, code_at, len(program.instructions), cfg)
-        result = cycle.run(timed, code_at, len(program.instructions), cfg)
-        expected = values[group.output.name]
-        out.append(GroupRun(expected, read(golden), read(timed), program, result.cycles))
-    return out
+def run_group(target: VdlaTarget, group: FusedGroup, values: Mapping[str, np.ndarray]) -> GroupRun:
+    """Compile and run one group; ``values``: its inputs and its expected output by name, in logical shape."""
+    cfg = target.cfg
+    reason = target.supports_group(group)
+    if reason is not None:
+        raise Refused(reason)
+    compiled = target.compile(group)
+    end = 64
+    dram: list[int] = []
+    parts: list[tuple[int, np.ndarray]] = []
+    layout = act_layout(cfg)
+    stored = np.zeros(0, np.int8)
+    for arg in compiled.args:
+        if isinstance(arg, Value):
+            data = values[arg.name]
+            stored = data if data.ndim == 3 else pack(data, layout)
+            if arg is group.output:
+                stored = np.zeros_like(stored)
+        else:
+            stored = arg
+        raw = np.ascontiguousarray(stored).view(np.uint8).reshape(-1)
+        dram.append(end)
+        parts.append((end, raw))
+        end = -(-(end + raw.size) // 64) * 64
+    layer = Layer(compiled.name, compiled.op, compiled.emitter, tuple(dram), compiled.macs, compiled.nodes)
+    program = write_program(cfg, [layer], end, end)
+    code_at = -(-(end + program.uop_image.size) // 64) * 64
+    parts += [(end, program.uop_image), (code_at, program.code)]
+    memory = np.zeros(code_at + program.code.size + 64, np.uint8)
+    for at, raw in parts:
+        memory[at : at + raw.size] = raw
+    golden, timed = memory.copy(), memory.copy()
+    functional.run(golden, code_at, len(program.instructions), cfg)
+    result = cycle.run(timed, code_at, len(program.instructions), cfg)
+    output = slice(dram[-1], dram[-1] + stored.size)
+    for name, after in (("functional", golden), ("cycle", timed)):
+        changed = after != memory
+        changed[output] = False
+        assert not changed.any(), f"the {name} simulator wrote outside the output, at {np.flatnonzero(changed)[:4]}"
+
+    def read(memory: np.ndarray) -> np.ndarray:
+        return unpack(memory[output].view(np.int8).reshape(stored.shape), group.output.shape, layout)
+
+    expected = values[group.output.name]
+    return GroupRun(expected, read(golden), read(timed), program, result.cycles)

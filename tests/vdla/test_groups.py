@@ -2,85 +2,95 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
-from compiler.graph.ir import Graph
-from compiler.ops.quantization import pack_params
 from hw.config import Config
-from tests.vdla.groups import GroupRun, run_groups
+from tests.vdla.cases import Case, cases, machines
+from tests.vdla.groups import Refused, run_groups
 
 CONFIGS = {
     "tiny": {},
-    "wide": {"block_in": 4, "block_out": 8},
+    "wide": {"block_in": 4, "block_out": 8, "aux_buffer": 2048},
     "deep": {"block_in": 8, "block_out": 4},
-    "batch": {"batch": 2},
+    "batch 2": {"batch": 2},
+    "batch 4": {"batch": 4, "block_in": 8, "bus_bits": 64},
+    "odd depths": {"inp_buffer": 4 * 157, "wgt_buffer": 16 * 37, "acc_buffer": 16 * 131, "out_buffer": 4 * 83,
+                   "aux_buffer": 4 * 149, "uop_buffer": 8 * 29},
+    "narrow queues": {"load_queue": 2, "compute_queue": 2, "store_queue": 2, "token_depth": 1, "burst_beats": 1},
+    "64-bit bus": {"block_in": 8, "block_out": 8, "bus_bits": 64, "inp_buffer": 2048, "wgt_buffer": 4096},
+    "128-bit bus": {"block_in": 16, "block_out": 8, "bus_bits": 128, "axi": "axi4", "burst_beats": 64,
+                    "inp_buffer": 2048, "wgt_buffer": 4096},
+}  # fmt: skip
+
+CASES = {
+    "3x3": Case("conv", c=8, oc=8, pads=(1, 1, 1, 1), pad_value=7),
+    "3x2, stride 2, batch": Case("conv", 2, 5, 7, 5, 9, (3, 2), (2, 2), (1, 1, 1, 1), -3),
+    "1x1": Case("conv", c=16, h=4, w=4, oc=20, kernel=(1, 1)),
+    "1x1, stride 2": Case("conv", c=6, h=7, w=7, oc=5, kernel=(1, 1), strides=(2, 2)),
+    "5x5, stride 3": Case("conv", 3, 4, 11, 8, 4, (5, 5), (3, 3), (2, 2, 2, 2), 1),
+    "uneven": Case("conv", 1, 9, 8, 5, 6, (2, 4), (1, 2), (0, 3, 1, 1), -128),
+    "added first": Case("conv", c=8, oc=12, pads=(1, 1, 1, 1), pad_value=7, add="first"),
+    "added second": Case("conv", c=8, oc=12, pads=(1, 1, 1, 1), pad_value=7, add="second"),
+    "image of 3": Case("image", 1, 3, 13, 15, 8, (7, 7), (2, 2)),
+    "image of 2": Case("image", 3, 2, 6, 6, 5, (3, 3)),
+    "image of 1, added": Case("image", 1, 1, 9, 6, 10, (4, 2), (3, 1), add="first"),
+    "dense": Case("dense", 3, 50, oc=21),
+    "max pool": Case("max", 1, 9, 9, 8, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)),
+    "max pool, uneven": Case("max", 2, 5, 7, 7, kernel=(2, 3), strides=(1, 2), pads=(0, 2, 1, 1)),
+    "average pool": Case("sum", 1, 6, 8, 8, kernel=(2, 2), strides=(2, 2)),
+    "average pool, padded": Case("sum", 3, 4, 6, 7, kernel=(3, 3), strides=(1, 2), pads=(1, 0, 2, 1), pad_value=-11),
+    "global average pool": Case("sum", 2, 11, 4, 4, kernel=(4, 4)),
+    "add": Case("add", 3, 10, 5, 7),
 }
 
 
-def machine(name: str) -> Config:
-    return Config.load("tiny").with_(**CONFIGS[name])
+def check(cfg: Config, case: Case) -> None:
+    """The bits are right on both simulators, with virtual threads and without.  Raises Refused."""
+    for threads in (True, False):
+        for run in run_groups(cfg, case.build(), case.seed, virtual_threads=threads):
+            np.testing.assert_array_equal(run.functional, run.expected)
+            np.testing.assert_array_equal(run.cycle, run.expected)
+            assert run.cycles > 0
 
 
-def params(rng: np.random.Generator, channels: int, shift: int = 24) -> np.ndarray:
-    return pack_params(
-        rng.integers(-500, 500, channels), rng.integers(1 << 16, 1 << 17, channels), np.full(channels, shift)
-    )
-
-
-def conv_graph(
-    rng: np.random.Generator,
-    n: int,
-    ic: int,
-    h: int,
-    w: int,
-    oc: int,
-    k: tuple[int, int],
-    s: int,
-    p: int,
-    add: str = "",
-) -> Graph:
-    g = Graph("conv")
-    x = g.input("x", (n, ic, h, w), "int8")
-    weights = g.const(rng.integers(-128, 128, (oc, ic, *k)).astype(np.int8), "w")
-    acc = g.op("conv2d", [x, weights], {"strides": (s, s), "pads": (p, p, p, p), "pad_value": 7})
-    q = g.op("requantize", [acc, g.const(params(rng, oc), "p")], {"zero_point": 3, "low": -100, "high": 120})
-    if add:
-        other = g.input("other", q.shape, "int8")
-        a, b = (q, other) if add == "first" else (other, q)
-        q = g.op(
-            "qadd", [a, b],
-            {"za": 3, "zb": -5, "k": 16, "m2": 40000, "mult": 100000, "shift": 33, "zero_point": -2, "low": -128, "high": 127},
-        )  # fmt: skip
-    g.mark_output(q)
-    return g
-
-
-def check(runs: list[GroupRun]) -> None:
-    for run in runs:
-        np.testing.assert_array_equal(run.functional, run.expected)
-        np.testing.assert_array_equal(run.cycle, run.expected)
-        assert run.cycles > 0
-
-
-@pytest.mark.parametrize("threads", [True, False])
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize(
-    "shape",
-    [
-        (1, 8, 6, 6, 8, (3, 3), 1, 1),
-        (2, 5, 7, 5, 9, (3, 2), 2, 1),
-        (1, 16, 4, 4, 20, (1, 1), 1, 0),
-        (3, 4, 9, 8, 4, (5, 5), 2, 2),
-    ],
-)
-def test_convolution(config: str, shape: tuple, threads: bool) -> None:
-    rng = np.random.default_rng(1)
-    check(run_groups(machine(config), conv_graph(rng, *shape), virtual_threads=threads))
+@pytest.mark.parametrize("case", CASES)
+def test_family(case: str, config: str) -> None:
+    check(Config.load("tiny").with_(**CONFIGS[config]), CASES[case])
 
 
-@pytest.mark.parametrize("add", ["first", "second"])
-@pytest.mark.parametrize("config", CONFIGS)
-def test_convolution_with_residual(config: str, add: str) -> None:
-    rng = np.random.default_rng(2)
-    check(run_groups(machine(config), conv_graph(rng, 1, 8, 6, 6, 12, (3, 3), 1, 1, add)))
+@pytest.mark.parametrize("pad_value", [-128, -1, 0, 127])
+def test_pad_value(pad_value: int) -> None:
+    for case in (Case("conv", pads=(2, 0, 1, 2)), Case("sum", pads=(2, 0, 1, 2))):
+        check(Config.load("tiny"), replace(case, pad_value=pad_value))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_a_memory_that_stalls_changes_no_bit(rate: float) -> None:
+    cfg = Config.load("tiny").override(["memory.stall_seed=3", f"memory.stall_rate={rate}"])
+    check(cfg, CASES["3x3"])
+    check(cfg, CASES["added second"])
+
+
+def right_or_refused(cfg: Config, case: Case) -> None:
+    try:
+        check(cfg, case)
+    except Refused as refusal:
+        assert "vdla." in str(refusal) and "_buffer" in str(refusal), refusal
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(machines(), cases())
+def test_any_group_on_any_machine_is_right_or_refused(cfg: Config, case: Case) -> None:
+    right_or_refused(cfg, case)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(machines(), cases())
+def test_any_group_on_any_machine_is_right_or_refused_at_length(cfg: Config, case: Case) -> None:
+    right_or_refused(cfg, case)

@@ -1,0 +1,152 @@
+"""A QDQ ResNet-18 made by ONNX Runtime's quantiser on the VDLA simulator, against ONNX Runtime tensor by tensor.
+
+Each layer is compared on the inputs that ONNX Runtime gives it: a rounding that falls the other way in one value moves
+many values of the next layer a little, whoever computes them, so that whole networks can only be compared by their
+outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import pytest
+from onnxruntime.quantization import QuantType
+
+from compiler.backend.cpu import CpuTarget
+from compiler.frontend.onnx_import import from_onnx
+from compiler.graph.ir import Value
+from compiler.graph.layout import storage_shape, unpack
+from compiler.graph.partition import fuse_on_targets, partition
+from compiler.graph.pass_manager import PassManager
+from compiler.graph.pipeline import Calibration, integer_passes
+from compiler.ops import get_op
+from hw.config import Config
+from runtime.artifact import TensorSpec
+from runtime.executor import Executor
+from tests.graph.helpers import normal_inputs, quantized_by_ort, run_ort
+from tests.vdla.groups import run_group
+from vdla.driver import CompileOptions, compile_model
+from vdla.models import resnet18
+from vdla.target.target import VdlaTarget
+
+BOARD = "pynq-z1"
+
+
+@dataclass
+class Comparison:
+    """One tensor: the greatest difference from ONNX Runtime's in LSB, and the share of equal values."""
+
+    name: str
+    worst: int
+    equal: float
+
+    @classmethod
+    def of(cls, name: str, got: np.ndarray, expected: np.ndarray) -> Comparison:
+        difference = np.abs(got.astype(np.int32) - expected.astype(np.int32))
+        return cls(name, int(difference.max()), float((difference == 0).mean()))
+
+    def __str__(self) -> str:
+        return f"{self.name}: at most {self.worst} LSB, {self.equal:.3%} equal"
+
+
+def onnx_runtime(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every quantised tensor, in the model's own integers."""
+    return run_ort(model, inputs, [n.output[0] for n in model.graph.node if n.op_type == "QuantizeLinear"])
+
+
+def offset(value: Value) -> int:
+    """What uint8 tensors were shifted by at import."""
+    return value.quant.offset if value.quant is not None else 0
+
+
+def layer_by_layer(
+    model: onnx.ModelProto, inputs: dict[str, np.ndarray], tensors: dict[str, np.ndarray]
+) -> Iterator[Comparison]:
+    """Each fused group as a program of its own on the cycle simulator, fed with ONNX Runtime's tensors."""
+    target = VdlaTarget(Config.load(BOARD))
+    passes = [*integer_passes(Calibration(), quantized=True), *target.graph_passes()]
+    graph = PassManager(passes).run(from_onnx(model))
+    plugins = [target, CpuTarget()]
+    partition(graph, plugins)
+    values = dict(inputs)
+    known: set[str] = set()
+    # The dense layer's result lies behind a reshape that VDLA's own pass made.
+    origins = {v.name: v.origin for v in graph.values()}
+    for node in graph.nodes:
+        if node.op == "reshape" and node.output.origin in tensors and origins[node.inputs[0].name] not in tensors:
+            origins[node.inputs[0].name] = node.output.origin
+    for node in graph.nodes:
+        value = node.output
+        given = tensors.get(origins[value.name] or "") if value.dtype == "int8" else None
+        if given is not None and given.size == np.prod(value.shape):
+            values[value.name] = (given.astype(np.int32) - offset(value)).astype(np.int8).reshape(value.shape)
+            known.add(value.name)
+        else:
+            operands = [v.const if v.const is not None else values[v.name] for v in node.inputs]
+            values[value.name] = get_op(node.op).reference(operands, node.attrs)
+    for group in fuse_on_targets(graph, plugins):
+        if group.target == target.name:
+            run = run_group(target, group, values)
+            assert group.output.name in known, f"{group.name} has no tensor of ONNX Runtime's to compare with"
+            np.testing.assert_array_equal(run.functional, run.cycle)
+            yield Comparison.of(group.name, run.cycle, run.expected)
+
+
+def whole_network(
+    model: onnx.ModelProto, inputs: dict[str, np.ndarray], tensors: dict[str, np.ndarray]
+) -> tuple[list[Comparison], np.ndarray]:
+    """Every quantised tensor after one run of the whole network, and the logits."""
+    compiled = compile_model(model, Config.load(BOARD), options=CompileOptions(keep_tensors=True))
+    executor = Executor(compiled.artifact, sim="cycle")
+    run = executor.run(inputs)
+    moved = {"quantize", "dequantize", "pad", "transpose", "reshape", "layout_transform"}
+    assert {op for layer in run.profile.layers if layer.target == "cpu" for op in layer.op.split("+")} <= moved
+    out = []
+    for tensor in cast(list[dict[str, Any]], compiled.artifact.info["tensors"]):
+        if tensor["dtype"] != "int8" or tensor["origin"] not in tensors:
+            continue
+        shape, layout = tuple(tensor["shape"]), tensor["layout"]
+        stored = executor.read(TensorSpec(tensor["name"], storage_shape(shape, layout), "int8", tensor["offset"]))
+        expected = tensors[tensor["origin"]]
+        got = unpack(stored, shape, layout).reshape(expected.shape).astype(np.int32) + tensor["zero_offset"]
+        out.append(Comparison.of(tensor["origin"], got, expected))
+    return out, run.outputs["y"]
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+def check(image: int, activations: QuantType) -> None:
+    source = resnet18(image=image)
+    model = quantized_by_ort(source, activations)
+    inputs = normal_inputs(model)
+    tensors = onnx_runtime(model, inputs)
+    layers = list(layer_by_layer(model, inputs, tensors))
+    print("each layer on ONNX Runtime's inputs:", *layers, sep="\n  ")
+    assert len(layers) == 23  # 20 convolutions, 8 of them with their addition, two pools, the dense layer
+    for layer in layers:
+        assert layer.worst <= 1, layer
+        assert layer.equal >= 0.99, layer
+    drift, logits = whole_network(model, inputs, tensors)
+    print("whole network:", *drift, sep="\n  ")
+    assert len(drift) >= len(layers) - 1  # all but the dense layer's, which are the logits
+    similar = cosine(logits, run_ort(source, inputs)["y"])
+    exact = cosine(logits, run_ort(model, inputs)["y"])
+    print(f"cosine of the logits to the float model {similar:.5f}, to ONNX Runtime's integers {exact:.5f}")
+    assert similar >= 0.99
+    assert exact >= 0.999
+
+
+def test_small_image() -> None:
+    check(64, QuantType.QUInt8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activations", [QuantType.QInt8, QuantType.QUInt8])
+def test_full_image(activations: QuantType) -> None:
+    check(224, activations)
