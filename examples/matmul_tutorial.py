@@ -1,6 +1,7 @@
 """A matrix product scheduled by hand on VDLA, step by step.
 
     python examples/matmul_tutorial.py
+    python examples/matmul_tutorial.py --picture latency_hiding.png
 
 The computation is written down once and never touched again. Each step adds schedule primitives, prints the loop nest
 as it stands, runs it and compares with numpy: on this computer as long as it is plain loops, on the cycle simulator as
@@ -20,7 +21,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import click
 import numpy as np
+from matplotlib.figure import Figure
 
 import vdla
 from compiler import te
@@ -391,7 +394,28 @@ def few_accumulators() -> None:
         print(f"    {rows} {'row ' if rows == 1 else 'rows'}: {totals['hazard'] / totals['gemm']:.2f}")
 
 
-def main() -> None:
+def picture(path: str, runs: dict[str, KernelRun], cycles: int) -> None:
+    """Draw what the three units do in the first `cycles` cycles of each run."""
+    figure = Figure(figsize=(10, 1.5 * len(runs)), layout="constrained")
+    colours = {"load": "tab:blue", "compute": "tab:orange", "store": "tab:green"}
+    for axes, (name, run) in zip(figure.subplots(len(runs), sharex=True), runs.items(), strict=True):
+        assert run.trace is not None
+        spans = [span for span in run.trace.timeline() if span.start < cycles]
+        for row, (unit, colour) in enumerate(colours.items()):
+            bars = [(span.start, span.end + 1 - span.start) for span in spans if span.unit == unit]
+            axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=colour, edgecolors="white", linewidth=0.3)
+        axes.set_yticks(range(len(colours)), list(colours))
+        axes.invert_yaxis()
+        axes.set_xlim(0, cycles)
+        axes.set_title(f"{name}: utilisation {run.utilization:.1%} of the whole run", fontsize=9, loc="left")
+    axes.set_xlabel("cycle")
+    figure.savefig(path, dpi=110)
+
+
+@click.command()
+@click.option("--picture", "path", help="Draw the three units' work, latency hiding off and on, to this PNG file.")
+def main(path: str | None) -> None:
+    """Schedule a matrix product step by step; print each step's loop nest and what it brings."""
     started = time.perf_counter()
     small, large = Tile(32, 4, 4), Tile(128, 8, 8)
     say(f"""
@@ -416,6 +440,8 @@ def main() -> None:
     print(f"off: {off.cycles:,} cycles, utilisation {off.utilization:.1%}   on: {on.cycles:,} cycles, ", end="")
     print(f"utilisation {on.utilization:.1%}   {off.cycles / on.cycles:.2f} times as fast\n")
     table(runs)
+    if path:
+        picture(path, {name: runs[name] for name in list(runs)[1:4]}, cycles=60_000)
     print()
     say(f"""
         utilisation: cycles in which the multipliers worked. The other columns: why they did not (causes add up to all

@@ -12,19 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from compiler.ir.nodes import (
-    COMPARE_OPS,
-    FLOAT_DTYPES,
-    Binary,
-    Call,
-    Cast,
-    Expr,
-    IntImm,
-    Load,
-    Not,
-    Select,
-    Var,
-)
+from compiler.ir import COMPARE_OPS, FLOAT_DTYPES, Binary, Call, Cast, Expr, IntImm, Load, Not, Select, Var
 
 #: a closed interval; each end is an int, or -inf/inf where nothing is known
 Interval = tuple[float, float]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from compiler.ir.nodes import Binary, Expr, IntImm, Select, Var, as_expr, binary, const, walk_expr
+from compiler.ir import Binary, Expr, IntImm, Select, Var, as_expr, binary, const, walk_expr
 
 #: constant and ``atom -> coefficient`` (no zero coefficients)
 Linear = tuple[int, dict[Expr, int]]

@@ -7,19 +7,7 @@ from math import inf
 
 from compiler.arith.bounds import INDEX_DTYPES
 from compiler.arith.simplify import Simplifier
-from compiler.ir.nodes import (
-    Binary,
-    Cast,
-    Expr,
-    IntImm,
-    Select,
-    Var,
-    binary,
-    const,
-    maximum,
-    minimum,
-    walk_expr,
-)
+from compiler.ir import Binary, Cast, Expr, IntImm, Select, Var, binary, const, maximum, minimum, walk_expr
 
 #: ``(start, extent)``: the values lie in ``start .. start + extent - 1``
 Region = tuple[Expr, int]

@@ -5,7 +5,7 @@ atoms are variables, loads, calls, quotients and remainders in normal form, and 
 
 Rules (``c``, ``d``: positive constants; divisions round down):
 
-- constants fold; ``x + 0``, ``x * 1`` and the like vanish (in :func:`compiler.ir.nodes.binary`); an expression whose
+- constants fold; ``x + 0``, ``x * 1`` and the like vanish (in :func:`compiler.ir.binary`); an expression whose
   interval is one point becomes that constant;
 - sums merge; multiplication by a constant distributes over a sum;
 - ``(a*c + b) // c -> a + b//c``, ``(a*c + b) % c -> b % c``;
@@ -30,7 +30,7 @@ from math import gcd, inf
 
 from compiler.arith.bounds import INDEX_DTYPES, Bounds, Interval, compare_intervals, floor_divide
 from compiler.arith.linear import Linear, build, combine, scaled
-from compiler.ir.nodes import (
+from compiler.ir import (
     COMMUTATIVE_OPS,
     COMPARE_OPS,
     FLOAT_DTYPES,

@@ -18,7 +18,7 @@ from compiler.errors import CodegenError, CompileError
 from compiler.graph.fuse import FusedGroup, pattern_of
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import is_plain
-from compiler.ir.nodes import DTYPES, PrimFunc
+from compiler.ir import DTYPES, PrimFunc
 from compiler.lower.pipeline import PassContext, lower
 from compiler.ops import Pattern, get_op
 from compiler.ops.compute import ConstantOp, compute_of, has_compute

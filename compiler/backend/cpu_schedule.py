@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from compiler.ir.nodes import Call, Expr, Load, walk_expr
+from compiler.ir import Call, Expr, Load, walk_expr
 from compiler.ops.compute import PADDING
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage

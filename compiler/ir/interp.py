@@ -21,33 +21,10 @@ from typing import Any
 import numpy as np
 
 from compiler.errors import InterpError
-from compiler.ir.nodes import (
-    BINARY_OPS,
-    COMPARE_OPS,
-    FLOAT_DTYPES,
-    LOGIC_OPS,
-    Allocate,
-    Attr,
-    Binary,
-    Buffer,
-    Call,
-    Cast,
-    Evaluate,
-    Expr,
-    FloatImm,
-    For,
-    If,
-    IntImm,
-    Load,
-    Not,
-    PrimFunc,
-    Select,
-    Seq,
-    Stmt,
-    Store,
-    Var,
-    wrap_int,
-)
+from compiler.ir.buffer import Buffer, Load
+from compiler.ir.expr import Binary, Call, Cast, Expr, FloatImm, IntImm, Not, Select, Var
+from compiler.ir.stmt import Allocate, Attr, Evaluate, For, If, PrimFunc, Seq, Stmt, Store
+from compiler.ir.types import BINARY_OPS, COMPARE_OPS, FLOAT_DTYPES, LOGIC_OPS, wrap_int
 
 #: a target intrinsic: called with numbers, strings and, for ``address_of``, ``(flat ndarray, element offset)``
 Intrinsic = Callable[..., Any]

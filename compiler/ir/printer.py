@@ -7,30 +7,10 @@ shows its type only where nothing beside it does: ``x + 1`` with an int8 ``x``, 
 
 from __future__ import annotations
 
-from compiler.ir.nodes import (
-    BINARY_OPS,
-    COMPARE_OPS,
-    Allocate,
-    Attr,
-    Binary,
-    Buffer,
-    Call,
-    Cast,
-    Evaluate,
-    Expr,
-    FloatImm,
-    For,
-    If,
-    IntImm,
-    Load,
-    Not,
-    PrimFunc,
-    Select,
-    Seq,
-    Stmt,
-    Store,
-    Var,
-)
+from compiler.ir.buffer import Buffer, Load
+from compiler.ir.expr import Binary, Call, Cast, Expr, FloatImm, IntImm, Not, Select, Var
+from compiler.ir.stmt import Allocate, Attr, Evaluate, For, If, PrimFunc, Seq, Stmt, Store
+from compiler.ir.types import BINARY_OPS, COMPARE_OPS
 
 _PRECEDENCE = {
     "or": 1, "and": 2, "bitor": 5, "bitxor": 6, "bitand": 7, "shl": 8, "shr": 8, "add": 9, "sub": 9,

@@ -13,31 +13,10 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from compiler.errors import VerifyError
-from compiler.ir.nodes import (
-    COMPARE_OPS,
-    DTYPES,
-    FLOAT_DTYPES,
-    INT_DTYPES,
-    LOGIC_OPS,
-    Allocate,
-    Attr,
-    Binary,
-    Buffer,
-    Call,
-    Cast,
-    Evaluate,
-    Expr,
-    For,
-    If,
-    Load,
-    Not,
-    PrimFunc,
-    Select,
-    Seq,
-    Stmt,
-    Store,
-    Var,
-)
+from compiler.ir.buffer import Buffer, Load
+from compiler.ir.expr import Binary, Call, Cast, Expr, Not, Select, Var
+from compiler.ir.stmt import Allocate, Attr, Evaluate, For, If, PrimFunc, Seq, Stmt, Store
+from compiler.ir.types import COMPARE_OPS, DTYPES, FLOAT_DTYPES, INT_DTYPES, LOGIC_OPS
 
 #: pure functions known to every back end and to the interpreter -> number of arguments
 PURE_CALLS = {

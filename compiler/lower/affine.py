@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     COMPARE_OPS,
     Binary,
     Cast,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-from compiler.ir.nodes import Binary, Buffer, Expr, IntImm, Load, Select, Var, minimum, rewrite_expr, walk_expr
+from compiler.ir import Binary, Buffer, Expr, IntImm, Load, Select, Var, minimum, rewrite_expr, walk_expr
 from compiler.lower.affine import ZERO, Affine, Indexer, is_index
 from compiler.te.errors import ScheduleError
 from compiler.te.relations import Fuse, Relation, Split, pass_down

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     Allocate,
     Attr,
     Buffer,

@@ -1,15 +1,15 @@
 """Double buffering: the tile of the next iteration is filled before this iteration's is used.
 
-    for k in range(n):                        a = allocate(2 slices)
-        a = allocate(...)                     fill a[0] for k = 0
-        fill a for k              ->          for k in range(n):
-        use a                                     if k + 1 < n: fill a[(k + 1) % 2] for k + 1
-                                                  use a[k % 2]
+for k in range(n):                        a = allocate(2 slices)
+    a = allocate(...)                     fill a[0] for k = 0
+    fill a for k              ->          for k in range(n):
+    use a                                     if k + 1 < n: fill a[(k + 1) % 2] for k + 1
+                                              use a[k % 2]
 """
 
 from __future__ import annotations
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     Allocate,
     Attr,
     Buffer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     Allocate,
     Attr,
     Buffer,

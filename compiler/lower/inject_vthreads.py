@@ -17,7 +17,7 @@ unit (a copy stays one copy, a nest of intrinsic calls stays one nest), and so i
 
 from __future__ import annotations
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     Allocate,
     Attr,
     Buffer,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     Allocate,
     Attr,
     Buffer,

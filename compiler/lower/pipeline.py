@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from compiler.ir.nodes import PrimFunc
+from compiler.ir import PrimFunc
 from compiler.ir.verify import verify
 from compiler.lower.double_buffer import double_buffer
 from compiler.lower.flatten_storage import flatten_storage

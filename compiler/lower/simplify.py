@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     Allocate,
     Attr,
     Expr,
@@ -73,4 +73,3 @@ def remove_no_ops(func: PrimFunc) -> PrimFunc:
 
 def _empty(s: Stmt) -> bool:
     return isinstance(s, Seq) and not s.stmts
-

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     BINARY_OPS,
     COMMUTATIVE_OPS,
     FLOAT_DTYPES,
@@ -165,9 +165,7 @@ def _pair(axes: tuple[IterVar, ...], variables: list[IterVar], what: str) -> dic
 def _first(info: StageBounds, inner: set[IterVar]) -> Expr:
     """True where every reduce loop outside the intrinsic is at its first iteration."""
     conditions = [
-        eq(v, 0)
-        for v in info.stage.leaf_iter_vars
-        if v.kind == "reduce" and v not in inner and info.extents[v] > 1
+        eq(v, 0) for v in info.stage.leaf_iter_vars if v.kind == "reduce" and v not in inner and info.extents[v] > 1
     ]
     return logical_and(*conditions) if conditions else const(True, "bool")
 
@@ -357,9 +355,7 @@ class _Matcher:
         return _Operand(buffer, base, tuple(strides))
 
     def _nonlinear(self, a: Affine) -> bool:
-        return any(
-            id(n) in self.variables for atom in a.terms if not isinstance(atom, Var) for n in walk_expr(atom)
-        )
+        return any(id(n) in self.variables for atom in a.terms if not isinstance(atom, Var) for n in walk_expr(atom))
 
     def region(self, tensor: Tensor) -> Region:
         operand = self.operands.get(tensor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.ir.nodes import For, PrimFunc, Stmt, map_stmt, seq, walk_stmt
+from compiler.ir import For, PrimFunc, Stmt, map_stmt, seq, walk_stmt
 from compiler.lower.copies import instantiate
 
 

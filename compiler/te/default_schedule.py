@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.ir.nodes import Expr, FloatImm, IntImm, Load, Select
+from compiler.ir import Expr, FloatImm, IntImm, Load, Select
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.tensor import ComputeOp, Tensor
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compiler.ir.nodes import Buffer, Call, Expr, Load, Stmt
+from compiler.ir import Buffer, Call, Expr, Load, Stmt
 from compiler.te.errors import TensorExprError
 from compiler.te.tensor import ComputeOp, Tensor
 

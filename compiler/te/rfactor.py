@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compiler.ir.nodes import Expr, IntImm, Load, logical_and, rewrite_expr, select
+from compiler.ir import Expr, IntImm, Load, logical_and, rewrite_expr, select
 from compiler.te.errors import ScheduleError, user_location
 from compiler.te.relations import Split
 from compiler.te.stage import Stage

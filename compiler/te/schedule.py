@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.ir.nodes import Expr, Load, rewrite_expr
+from compiler.ir import Expr, Load, rewrite_expr
 from compiler.te.errors import ScheduleError, TensorExprError, user_location
 from compiler.te.rfactor import rfactor
 from compiler.te.stage import Stage

@@ -1,6 +1,6 @@
 """Tensors and the operations that define them.
 
-A :class:`Tensor` is a :class:`compiler.ir.nodes.Buffer` with a definition: ``T[i, j]`` is an ordinary ``Load`` of it,
+A :class:`Tensor` is a :class:`compiler.ir.Buffer` with a definition: ``T[i, j]`` is an ordinary ``Load`` of it,
 so a tensor expression is plain loop IR from the start and needs no translation when loops are made.  Shapes are known
 integers.  An :class:`IterVar` is a variable that knows its extent.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from compiler.ir.nodes import (
+from compiler.ir import (
     DTYPES,
     FLOAT_DTYPES,
     Buffer,
@@ -109,9 +109,7 @@ class PlaceholderOp(Operation):
 class Reducer:
     """A commutative, associative combination with an identity (``sum``, ``max``, ``min`` or the user's own)."""
 
-    def __init__(
-        self, name: str, combine: Callable[[Expr, Expr], Expr], identity: Callable[[str], ExprLike]
-    ) -> None:
+    def __init__(self, name: str, combine: Callable[[Expr, Expr], Expr], identity: Callable[[str], ExprLike]) -> None:
         self.name = name
         self.combine = combine
         self._identity = identity

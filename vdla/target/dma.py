@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from compiler.ir import Buffer, Expr, For, If, IntImm, Load, Select, Stmt, Store, Var, free_vars
-from compiler.ir.nodes import ITEM_BYTES
+from compiler.ir import ITEM_BYTES, Buffer, Expr, For, If, IntImm, Load, Select, Stmt, Store, Var, free_vars
 from vdla.target.affine import Split, compile_expr, conjuncts
 from vdla.target.errors import LoweringError
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.ir import (
+    ITEM_BYTES,
     Allocate,
     Attr,
     Buffer,
@@ -29,7 +30,6 @@ from compiler.ir import (
     Var,
     walk_stmt,
 )  # fmt: skip
-from compiler.ir.nodes import ITEM_BYTES
 from hw import isa
 from hw.config import Config
 from vdla.target.affine import compile_expr

@@ -18,7 +18,7 @@ from compiler.backend.llvm.machine import Machine
 from compiler.backend.llvm.operations import Builder, Value, number
 from compiler.backend.llvm.vectorize import can_widen, depends_on, speculatable, stride_of
 from compiler.errors import CodegenError
-from compiler.ir.nodes import (
+from compiler.ir import (
     COMPARE_OPS,
     FLOAT_DTYPES,
     INT_DTYPES,

@@ -11,7 +11,7 @@ import llvmlite.ir as ir
 from compiler.backend.llvm.codegen import FunctionEmitter
 from compiler.backend.llvm.machine import Machine
 from compiler.errors import CodegenError
-from compiler.ir.nodes import PrimFunc
+from compiler.ir import PrimFunc
 from compiler.ir.verify import verify
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*")

@@ -11,7 +11,7 @@ from typing import Any
 import llvmlite.ir as ir
 
 from compiler.errors import CodegenError
-from compiler.ir.nodes import FLOAT_DTYPES
+from compiler.ir import FLOAT_DTYPES
 
 Value = Any  # llvmlite's values carry no useful static types
 Builder = Any

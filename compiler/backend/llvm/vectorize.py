@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import gcd
 
 from compiler.arith import linear_form
-from compiler.ir.nodes import (
+from compiler.ir import (
     ITEM_BYTES,
     LOGIC_OPS,
     Attr,

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.arith import Bounds, Simplifier, linear_form, region
-from compiler.ir import Expr, Not, Select, Var, binary, const, eq, logical_not, ne, select
-from compiler.ir.nodes import Binary, IntImm
+from compiler.ir import Binary, Expr, IntImm, Not, Select, Var, binary, const, eq, logical_not, ne, select
 
 X, Y, Z = VARS = (Var("x"), Var("y"), Var("z"))
 

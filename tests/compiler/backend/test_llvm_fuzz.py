@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from compiler.arith import Simplifier
 from compiler.ir import (
+    FLOAT_DTYPES,
     Allocate,
     Buffer,
     Expr,
@@ -36,7 +37,6 @@ from compiler.ir import (
     select,
     verify,
 )
-from compiler.ir.nodes import FLOAT_DTYPES
 
 DTYPES = ["int8", "uint8", "int16", "int32", "int64", "float32", "bool", "uint32", "float64"]
 KINDS = ["serial", "vectorized", "unrolled", "parallel"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compiler.graph.fuse import fuse
 from compiler.graph.ir import Graph, Value
-from compiler.ir.nodes import Allocate, For, walk_stmt
+from compiler.ir import Allocate, For, walk_stmt
 from compiler.ops.quantization import add_multipliers, pack_params
 from tests.compiler.cpu.harness import check, compile_graph, native
 
