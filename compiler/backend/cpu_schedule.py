@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from compiler.arith import linear_form
+from compiler.backend.cpu_convolution import LANES
 from compiler.ir import Call, Expr, Load, walk_expr
 from compiler.ops.compute import PADDING
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
-from compiler.te.tensor import ComputeOp, IterVar, Reduce, Tensor
+from compiler.te.tensor import ComputeOp, IterVar, Tensor
 
 # A stage is recomputed where it is read, unless that costs this many times the work of storing it.
 _CHEAP_RECOMPUTE = 4
@@ -86,66 +88,75 @@ def _divisor(extent: int, limit: int) -> int:
 def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
     """Order the loops of a reduction; returns the axis of the output that was tiled, and the tile, if one was.
 
-    Where neighbouring outputs read neighbouring inputs the last axis runs innermost, to be vectorized, and an axis
-    along which that input is reused is tiled around it. Elsewhere several outputs accumulate side by side.
+    Where neighbouring outputs read neighbouring inputs the last axis runs innermost, as vectors that stay in registers
+    if whole vectors fit, and an axis along which that input is reused is tiled around it. Elsewhere several outputs
+    accumulate side by side.
     """
     op = stage.op
-    assert isinstance(op, ComputeOp) and isinstance(op.body, Reduce)
+    assert isinstance(op, ComputeOp)
     loads = list(_loads(op))
     data, reduce = list(op.axis), list(op.reduce_axis)
-    if not data or not loads:
+    if not data:
         return None
     last = data[-1]
     streams = [load for load in loads if load.indices and _uses(load.indices[-1:], last)]
-    if last.extent >= _SHORT_TILE and streams:
-        tiled = next(
-            (
-                axis
-                for axis in reversed(data[:-1])
-                if axis.extent > 1
-                and not any(_uses(load.indices, axis) for load in streams)
-                and any(_uses(load.indices, axis) for load in loads)
-            ),
-            None,
-        )
-        outer = [axis for axis in data[:-1] if axis is not tiled]
+    if last.extent < _SHORT_TILE or not streams:
+        tiled = next((axis for axis in reversed(data) if axis.extent > 1), None)
         if tiled is None:
-            stage.reorder(*outer, *reduce, last)
             return None
-        size = _divisor(tiled.extent, _SHORT_TILE)
+        size = _divisor(tiled.extent, _LONG_TILE)
         blocks, inner = stage.split(tiled, factor=size)
-        before = [axis for axis in outer if data.index(axis) < data.index(tiled)]
-        after = [axis for axis in outer if data.index(axis) > data.index(tiled)]
-        stage.reorder(*before, blocks, *after, *reduce, inner, last)
+        stage.reorder(*[blocks if axis is tiled else axis for axis in data], *reduce, inner)
         stage.unroll(inner)
         return tiled, size
-    tiled = next((axis for axis in reversed(data) if axis.extent > 1), None)
-    if tiled is None:
-        return None
-    size = _divisor(tiled.extent, _LONG_TILE)
-    blocks, inner = stage.split(tiled, factor=size)
-    stage.reorder(*[blocks if axis is tiled else axis for axis in data], *reduce, inner)
-    stage.unroll(inner)
-    return tiled, size
+
+    tiled = next((axis for axis in reversed(data[:-1]) if axis.extent > 1 and _reuses(streams, loads, axis)), None)
+    outer, inside, size = data[:-1], [last], 1
+    lanes = next((lanes for lanes in LANES if last.extent % lanes == 0), 1)
+    wide = all(_is_dense(load, last) for load in streams) and (lanes >= 8 or lanes == last.extent)
+    if tiled is not None:
+        size = _divisor(tiled.extent, _LONG_TILE if wide and lanes < 16 else _SHORT_TILE)
+        blocks, inner = stage.split(tiled, factor=size)
+        stage.unroll(inner)
+        outer[outer.index(tiled)] = blocks
+        inside.insert(0, inner)
+    if wide:
+        vectors, lane = stage.split(last, factor=lanes)
+        stage.vectorize(lane)
+        outer.append(vectors)
+        inside[-1] = lane
+    stage.reorder(*outer, *reduce, *inside)
+    return None if tiled is None else (tiled, size)
+
+
+def _reuses(streams: Sequence[Load], loads: Sequence[Load], axis: IterVar) -> bool:
+    """Whether different values of `axis` read the same elements in `streams` and others elsewhere."""
+    return not any(_uses(load.indices, axis) for load in streams) and any(_uses(load.indices, axis) for load in loads)
+
+
+def _is_dense(load: Load, axis: IterVar) -> bool:
+    """Whether steps along `axis` are steps from one element to the next."""
+    form = linear_form(load.indices[-1], [axis])
+    return form is not None and form[0].get(axis) == 1 and not _uses(load.indices[:-1], axis)
 
 
 def _attach(schedule: Schedule, stage: Stage, tile: tuple[IterVar, int] | None) -> None:
-    """Compute a tiled reduction inside the loops of the output that takes its elements one by one."""
+    """Compute a tiled reduction inside the loops of the stage that takes its tiles one by one."""
     if stage.is_output or tile is None:
         return
-    sink = _follow(schedule, stage)
-    if sink is None or sink.leaf_iter_vars != list(sink.op.axis):  # type: ignore[attr-defined]
-        return
     axis, size = tile
-    assert isinstance(stage.op, ComputeOp) and isinstance(sink.op, ComputeOp)
-    at = stage.op.axis.index(axis)
-    own = sink.op.axis[at]
-    blocks, _ = sink.split(own, factor=size)
+    assert isinstance(stage.op, ComputeOp)
+    depth = stage.op.axis.index(axis) + 1
+    sink = _follow(schedule, stage, depth)
+    if sink is None or not isinstance(sink.op, ComputeOp) or sink.leaf_iter_vars != list(sink.op.axis):
+        return
+    blocks, _ = sink.split(sink.op.axis[depth - 1], factor=size)
     stage.compute_at(sink, blocks)
 
 
-def _follow(schedule: Schedule, stage: Stage) -> Stage | None:
-    """The stored stage that `stage` flows into element by element through inlined stages; None when it does not."""
+def _follow(schedule: Schedule, stage: Stage, depth: int) -> Stage | None:
+    """The stored stage that reads `stage` at the same first `depth` indices as its own, perhaps through inlined stages;
+    None when there is not exactly one. What it computes in one iteration of those loops nobody else needs."""
     sinks: set[Stage] = set()
     path = [stage]
     seen = {stage}
@@ -154,9 +165,10 @@ def _follow(schedule: Schedule, stage: Stage) -> Stage | None:
         for reader in schedule.readers_of(current):
             op = reader.op
             assert isinstance(op, ComputeOp)
-            if op.reduce_axis or reader.tensor.shape != stage.tensor.shape:
+            if op.reduce_axis or reader.tensor.shape[:depth] != stage.tensor.shape[:depth]:
                 return None
-            if any(load.buffer is current.tensor and load.indices != op.axis for load in _loads(op)):
+            reads = [load for load in _loads(op) if load.buffer is current.tensor]
+            if any(load.indices[:depth] != op.axis[:depth] for load in reads):
                 return None
             if not reader.inlined:
                 sinks.add(reader)

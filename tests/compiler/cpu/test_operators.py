@@ -152,6 +152,17 @@ def test_convolution_with_wide_rows(dtype: str, stride: int) -> None:
     check_op("conv2d", arrays, {"strides": (stride, stride), "pads": (1, 1, 1, 1)}, interpret=False)
 
 
+@pytest.mark.parametrize("columns", [5, 7, 8, 13, 16, 17, 30])
+@pytest.mark.parametrize(("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 2), (3, 2, 1), (2, 3, 6)])
+def test_rows_that_are_no_whole_vectors(columns: int, stride: int, dilation: int, groups: int) -> None:
+    """Every remainder of a row, with the input's columns gathered by stride phase."""
+    rng = np.random.default_rng(columns)
+    width = (columns - 1) * stride + 2 * dilation + 1 - 3
+    arrays = [draw_array(rng, (1, 6, 2 * dilation, width), "int8"), draw_array(rng, (6, 6 // groups, 3, 3), "int8")]
+    attrs = {"strides": (1, stride), "dilations": (dilation, dilation), "pads": (1, 2, 0, 1), "groups": groups}
+    check_op("conv2d", arrays, {**attrs, "pad_value": -5})
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 7), (3, 33, 16), (2, 5, 1)])
 @pytest.mark.parametrize("dtype", ["int8", "float32"])
 def test_dense(shape: tuple[int, int, int], dtype: str) -> None:
