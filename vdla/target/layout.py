@@ -44,6 +44,17 @@ def pack_weights(cfg: Config, w: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(tiles.transpose(0, 2, 4, 5, 1, 3))
 
 
+def pack_depthwise_weights(cfg: Config, w: np.ndarray) -> np.ndarray:
+    """int8 [C][1][KH][KW] into diagonal tiles [C/bo][bo/bi][KH][KW][bo][bi], zero elsewhere."""
+    c, _, kh, kw = w.shape
+    bo, bi = cfg.block_out, cfg.block_in
+    tiles = np.zeros((ceil_div(c, bo), bo // bi, kh, kw, bo, bi), np.int8)
+    channel = np.arange(c)
+    lane = channel % bo
+    tiles[channel // bo, lane // bi, :, :, lane, lane % bi] = w[:, 0]
+    return tiles
+
+
 def pack_patch_weights(cfg: Config, w: np.ndarray) -> np.ndarray:
     """int8 [O][I][KH][KW] into tiles [O/bo][K/bi][bo][bi], K = KH*KW*I in a patch's order (ky, kx, channel)."""
     o, i, kh, kw = w.shape

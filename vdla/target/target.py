@@ -17,7 +17,7 @@ from hw.config import Config
 from vdla.target.emit import Emitter
 from vdla.target.errors import CapacityError, LoweringError
 from vdla.target.graph_passes import IMAGE_CONV, vdla_passes
-from vdla.target.layout import act_layout, pack_patch_weights, pack_weights
+from vdla.target.layout import act_layout, pack_depthwise_weights, pack_patch_weights, pack_weights
 from vdla.target.layout import pack_params as pack_entries
 from vdla.target.ops import add, conv2d, pool
 from vdla.target.ops.common import Requantization, ResidualAdd
@@ -77,7 +77,10 @@ class VdlaTarget(Target):
                 return "the weights must be constant"
         if node.op == "conv2d":
             if node.attrs["groups"] != 1:
-                return f"grouped convolution (groups={node.attrs['groups']})"
+                if not _is_depthwise(node):
+                    return f"grouped convolution (groups={node.attrs['groups']})"
+                if self.cfg.block_out < self.cfg.block_in:
+                    return "depthwise convolution needs block_out >= block_in"
             if tuple(node.attrs["dilations"]) != (1, 1):
                 return f"dilation {node.attrs['dilations']}"
         if node.op == "requantize":
@@ -138,8 +141,8 @@ class VdlaTarget(Target):
         if anchor.op in ("conv2d", "dense", IMAGE_CONV):
             spec = self._conv_spec(group)
             macs = spec.macs
-            w = _constant(anchor.inputs[1]).reshape(spec.oc, spec.ic, spec.kh, spec.kw)
-            args.append(pack_patch_weights(cfg, w) if spec.patch else pack_weights(cfg, w))
+            pack = pack_depthwise_weights if spec.depthwise else pack_patch_weights if spec.patch else pack_weights
+            args.append(pack(cfg, _constant(anchor.inputs[1]).reshape(spec.oc, -1, spec.kh, spec.kw)))
         elif anchor.op == "qadd":
             args.append(anchor.inputs[1])
         for node in group.nodes:
@@ -188,20 +191,9 @@ class VdlaTarget(Target):
                 n, w[1], h, row // w[1], w[0], w[2], w[3], strides, (0, 0, 0, 0), 0, quant, residual, patch=True
             )
         n, c, h, width = shape
-        return conv2d.ConvSpec(
-            n,
-            c,
-            h,
-            width,
-            w[0],
-            w[2],
-            w[3],
-            strides,
-            tuple(node.attrs["pads"]),
-            node.attrs["pad_value"],
-            quant,
-            residual,
-        )
+        pads, value, depthwise = tuple(node.attrs["pads"]), node.attrs["pad_value"], node.attrs["groups"] != 1
+        sizes = (n, c, h, width, w[0], w[2], w[3])
+        return conv2d.ConvSpec(*sizes, strides, pads, value, quant, residual, depthwise=depthwise)
 
     def _is_first(self, group: FusedGroup, node: Node) -> bool:
         return node.inputs[0].producer is group.nodes[1]
@@ -223,6 +215,10 @@ class VdlaTarget(Target):
 
 def _quant(node: Node) -> Requantization:
     return Requantization(node.attrs["zero_point"], node.attrs["low"], node.attrs["high"])
+
+
+def _is_depthwise(node: Node) -> bool:
+    return node.attrs["groups"] == node.inputs[0].shape[1] == node.output.shape[1]
 
 
 def _constant(value: Value) -> np.ndarray:

@@ -35,7 +35,7 @@ def channel_block(
 
     def element(cb: Expr, k: Expr) -> tuple[Expr, list[Expr]]:
         if block == c:
-            return at(cb, k), []
+            return at(cb, k), [cb < a.shape[1]] if blocks > a.shape[1] else []
         channel = cb * block + k
         return at(channel // c, channel % c), [channel < have] if blocks * block > have else []
 

@@ -43,7 +43,8 @@ class ConvSpec:
     """A convolution group: logical sizes, and the integer arithmetic behind it.
 
     ``quant``: requantisation of the accumulators.  ``add``: residual addition behind it, or None.
-    ``patch``: the input lies as an image with its padding in place (:class:`vdla.target.layout.PatchLayout`).
+    ``patch``: the input lies as an image with its padding in place.  ``depthwise``: every channel has its own kernel
+    and output (``ic == oc``).
     """
 
     n: int
@@ -59,6 +60,7 @@ class ConvSpec:
     quant: Requantization
     add: ResidualAdd | None = None
     patch: bool = False
+    depthwise: bool = False
 
     @property
     def oh(self) -> int:
@@ -71,7 +73,7 @@ class ConvSpec:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the layer as the model states it."""
-        return self.n * self.oc * self.oh * self.ow * self.ic * self.kh * self.kw
+        return self.n * self.oc * self.oh * self.ow * (1 if self.depthwise else self.ic) * self.kh * self.kw
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ class ConvTile:
 
 
 def reduction_blocks(cfg: Config, spec: ConvSpec) -> int:
-    """Input blocks of the reduction."""
+    """Input blocks of the reduction (depthwise: those that hold the channels of one output block)."""
+    if spec.depthwise:
+        return cfg.block_out // cfg.block_in
     if spec.patch:
         return ceil_div(spec.ic * spec.kh * spec.kw, cfg.block_in)
     return ceil_div(spec.ic, cfg.block_in)
@@ -117,7 +121,10 @@ def _input_stage(cfg: Config, spec: ConvSpec) -> tuple[te.Tensor, te.Tensor]:
 
         return a, te.compute((nb, spec.oh, spec.ow, ceil_div(size, bi), cfg.batch, bi), patch, name="patches")
     a = te.placeholder(packed_shape(cfg, spec.n, spec.ic, spec.h, spec.w), "int8", "data")
-    return a, padded_input(a, bi, reduction_blocks(cfg, spec), spec.pads, spec.pad_value, "input")
+    blocks = reduction_blocks(cfg, spec)
+    if spec.depthwise:
+        blocks *= ceil_div(spec.oc, cfg.block_out)
+    return a, padded_input(a, bi, blocks, spec.pads, spec.pad_value, "input")
 
 
 def build(cfg: Config, spec: ConvSpec, tile: ConvTile) -> tuple[te.Schedule, list[te.Tensor]]:
@@ -144,10 +151,15 @@ def build(cfg: Config, spec: ConvSpec, tile: ConvTile) -> tuple[te.Schedule, lis
         taps = [ry, rx]
         w = te.placeholder((ob, cb, spec.kh, spec.kw, bo, bi), "int8", "weights")
         sh, sw = spec.strides
+
+        def block(oc: Expr) -> Expr:
+            return oc * cb + rc if spec.depthwise else rc
+
         acc = te.compute(
             shape,
             lambda i, oc, y, x, b, o: te.sum(
-                inp[i, rc, y * sh + ry, x * sw + rx, b, k].astype("int32") * w[oc, rc, ry, rx, o, k].astype("int32"),
+                inp[i, block(oc), y * sh + ry, x * sw + rx, b, k].astype("int32")
+                * w[oc, rc, ry, rx, o, k].astype("int32"),
                 axis=[rc, ry, rx, k],
             ),
             name="conv",
@@ -232,7 +244,10 @@ def candidates(cfg: Config, spec: ConvSpec, threads: int) -> list[Estimate]:
     passes = 1 if spec.add is None else 3 + (not spec.add.first)
     accs = 2 if spec.add is not None and not spec.add.first else 1
     out: list[Estimate] = []
-    for axis, count in [("h", 1)] if threads == 1 else [("h", threads), ("oc", threads), ("h", 1)]:
+    splits = [("h", 1)] if threads == 1 else [("h", threads), ("oc", threads), ("h", 1)]
+    if spec.depthwise:  # no input is shared between output blocks
+        splits = [split for split in splits if split[0] == "h"]
+    for axis, count in splits:
         for oc in divisors(ob):
             if axis == "oc" and (ob // oc) % count:
                 continue
@@ -251,8 +266,8 @@ def candidates(cfg: Config, spec: ConvSpec, threads: int) -> list[Estimate]:
                 groups = nb * (ob // oc) * rows * columns // count  # tiles of all threads together
                 vector = passes * oc * pixels + oc * cfg.param_vectors + 14
                 stored = oc * pixels * out_cycles
-                for ic in divisors(cb):
-                    inputs = ih * iw * ic
+                for ic in [cb] if spec.depthwise else divisors(cb):
+                    inputs = ih * iw * ic * (oc if spec.depthwise else 1)
                     if count * inputs > cfg.inp_depth:
                         continue
                     if spec.patch:
