@@ -21,13 +21,13 @@ from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
 from compiler.errors import TargetError
 from compiler.frontend.onnx_import import from_onnx
 from compiler.graph.fuse import FusedGroup
-from compiler.graph.ir import Graph, Value
+from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.memory_plan import Buffer, lifetimes, plan
 from compiler.graph.partition import fuse_on_targets, partition
 from compiler.graph.pass_manager import GraphPass, PassManager
 from compiler.graph.passes.layout import insert_layout_transforms
 from compiler.graph.pipeline import Calibration, float_passes, integer_passes, is_quantized
-from compiler.target import Target
+from compiler.target import Target, get_target, target_names
 from hw.config import Config
 from runtime.artifact import ALIGNMENT, Artifact, CpuCode, CpuStep, Segment, Step, TensorSpec, VdlaLayer, VdlaStep
 from vdla.target.program import Layer, write_program
@@ -92,7 +92,8 @@ def compile_model(
 
     Args:
         source: an ONNX file or a loaded model.
-        targets: where operators may run, in order of preference.
+        targets: where operators may run, in order of preference: vdla, cpu, and what is registered with
+            :func:`compiler.target.register_target` (whose code must be a kernel of the CPU's).
 
     Raises:
         CompileError: the model cannot be imported, quantised or placed.
@@ -149,7 +150,9 @@ def _target(name: str, config: Config, options: CompileOptions) -> Target:
         return VdlaTarget(config, virtual_threads=options.virtual_threads)
     if name == "cpu":
         return CpuTarget()
-    raise TargetError(f"no target '{name}'; there are vdla and cpu")
+    if name in target_names():
+        return get_target(name)
+    raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', 'cpu', *target_names()])}")
 
 
 def _graph_passes(
@@ -273,15 +276,20 @@ def _steps(
             pending.append(Layer(item.name, item.op, item.emitter, dram, item.macs, item.nodes))
             continue
         flush()
-        reasons = dict.fromkeys(
-            (node.reason or "converts between layouts").removeprefix("vdla: ") for node in group.nodes
-        )
+        reasons = dict.fromkeys(_reason(node) for node in group.nodes)
         names = tuple(node.name for node in group.nodes)
         label = "+".join(node.op for node in group.nodes)
         args = tuple(arena.address(arg) for arg in item.args)
-        steps.append(CpuStep(item.symbol, args, group.name, label, "; ".join(reasons), names))
+        steps.append(CpuStep(item.symbol, args, group.name, label, "; ".join(filter(None, reasons)), names))
     flush()
     return steps
+
+
+def _reason(node: Node) -> str:
+    """Why a node is not on VDLA, for the user; empty where it was not to be."""
+    if node.reason is not None:
+        return node.reason.removeprefix("vdla: ")
+    return "converts between layouts" if node.op == "layout_transform" else ""
 
 
 def _describe(value: Value, arena: _Arena) -> dict[str, object]:
