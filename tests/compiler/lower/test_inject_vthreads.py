@@ -30,7 +30,9 @@ def matmul_schedule(threads: int = 2, axis: int = 0) -> tuple[te.Schedule, list[
 def test_golden_interleaving() -> None:
     s, args = matmul_schedule()
     func = lower(s, args, context=PassContext(until="inject_vthreads"))
-    assert ir.stmt_text(func.body) == """\
+    assert (
+        ir.stmt_text(func.body)
+        == """\
 C_acc = allocate(int32[2, 4, 8], scope='acc')
 for i_init in range(4):
     for j_init in range(8):
@@ -64,6 +66,7 @@ for i_inner in range(4):
 for i_inner_1 in range(4):
     for j_3 in range(8):
         C[i_inner_1 + 4, j_3] = C_acc[1, i_inner_1, j_3]"""
+    )
 
 
 def test_meaning_stays_for_any_number_of_threads() -> None:

@@ -16,9 +16,7 @@ def gemm_intrin(name: str = "dev.gemm") -> te.TensorIntrin:
     x = te.placeholder((B, C), "int8", "x")
     w = te.placeholder((O, C), "int8", "w")
     k = te.reduce_axis(C, "k")
-    y = te.compute(
-        (B, O), lambda b, o: te.sum(x[b, k].astype("int32") * w[o, k].astype("int32"), axis=k), "y"
-    )
+    y = te.compute((B, O), lambda b, o: te.sum(x[b, k].astype("int32") * w[o, k].astype("int32"), axis=k), "y")
 
     def rule(ctx: te.TensorizeContext) -> ir.Expr:
         return ir.Call(name, [ctx.output.address, ctx.inputs[0].address, ctx.inputs[1].address, ctx.first])
@@ -92,9 +90,7 @@ def conv(n=1, cb=2, h=8, w=8, ob=2, k=3, pad=1, stride=1, zero_point=5) -> tuple
     return data, kernel, params, padded, acc, quant, out
 
 
-def accelerator_conv(
-    tile_y=4, threads="ob", tensorize=True, wgt_at_ky=True, **shape: int
-) -> ConvCase:
+def accelerator_conv(tile_y=4, threads="ob", tensorize=True, wgt_at_ky=True, **shape: int) -> ConvCase:
     """The convolution tiled over output blocks and rows, two virtual threads, caches in the accelerator's scopes."""
     data, kernel, params, padded, acc, quant, out = conv(**shape)
     s = te.create_schedule(out)
@@ -150,7 +146,7 @@ def run_gemm(out, x, w, first) -> int:
 def requant_reference(acc: np.ndarray, bias: np.ndarray, word: np.ndarray, zero_point: int = 3) -> np.ndarray:
     """Elementwise, bias and word broadcast."""
     v = (acc.astype(np.int64) + bias).astype(np.int32).astype(np.int64)
-    mult = ((word.astype(np.int64) << 46) >> 46)
+    mult = (word.astype(np.int64) << 46) >> 46
     shift = (word.astype(np.int64) >> 18) & 63
     product = v * mult
     floor = product >> shift
