@@ -12,6 +12,7 @@ from compiler.graph.interpreter import evaluate
 from compiler.graph.ir import Graph, Value
 from compiler.graph.layout import pack, unpack
 from hw.config import Config
+from hw.isa import Load, Store
 from sim import cycle, functional
 from vdla.target.layout import act_layout
 from vdla.target.program import Layer, Program, write_program
@@ -45,6 +46,11 @@ def run_groups(cfg: Config, graph: Graph, seed: int = 0, *, virtual_threads: boo
     return [run_group(target, group, values) for group in fuse(graph)]
 
 
+def touched(p: Load | Store) -> tuple[int, int]:
+    """First and last byte address in DRAM."""
+    return p.dram, p.dram + (p.y_size - 1) * p.y_dram + (p.x_size - 1) * p.x_dram + p.seg - 1
+
+
 def run_group(target: VdlaTarget, group: FusedGroup, values: Mapping[str, np.ndarray]) -> GroupRun:
     """Compile and run one group; ``values``: its inputs and its expected output by name, in logical shape."""
     cfg = target.cfg
@@ -71,6 +77,12 @@ def run_group(target: VdlaTarget, group: FusedGroup, values: Mapping[str, np.nda
         end = -(-(end + raw.size) // 64) * 64
     layer = Layer(compiled.name, compiled.op, compiled.emitter, tuple(dram), compiled.macs, compiled.nodes)
     program = write_program(cfg, [layer], end, end)
+    places = [(at, at + raw.size) for at, raw in parts] + [(end, end + program.uop_image.size)]
+    for instruction in program.instructions:
+        if isinstance(instruction, Store) or (isinstance(instruction, Load) and not instruction.fill):
+            first, last = touched(instruction)
+            held = places[-2:-1] if isinstance(instruction, Store) else places
+            assert any(lo <= first and last < hi for lo, hi in held), f"{instruction} leaves the tensors {held}"
     code_at = -(-(end + program.uop_image.size) // 64) * 64
     parts += [(end, program.uop_image), (code_at, program.code)]
     memory = np.zeros(code_at + program.code.size + 64, np.uint8)

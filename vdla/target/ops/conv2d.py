@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import product
 
 from compiler import te
-from compiler.ir import Expr, IntImm, PrimFunc, select
+from compiler.ir import Expr, IntImm, PrimFunc, logical_and, select
 from compiler.lower import lower
 from hw.config import Config
 from vdla.target import intrinsics
@@ -109,15 +109,18 @@ def _input_stage(cfg: Config, spec: ConvSpec) -> tuple[te.Tensor, te.Tensor]:
     top, left, bottom, right = spec.pads
     if spec.patch:
         row = (spec.w + left + right) * spec.ic
-        a = te.placeholder((nb * cfg.batch, spec.h + top + bottom, row), "int8", "data")
+        a = te.placeholder((spec.n, spec.h + top + bottom, row), "int8", "data")
         span = spec.kw * spec.ic
         size = spec.kh * span
         (sh, sw), step = spec.strides, spec.ic
 
         def patch(i: Expr, y: Expr, x: Expr, kb: Expr, b: Expr, k: Expr) -> Expr:
-            at = kb * bi + k
-            value = a[i * cfg.batch + b, y * sh + at // span, x * (sw * step) + at % span]
-            return select(at < size, value, IntImm(0, "int8")) if size % bi else value
+            at, image = kb * bi + k, i * cfg.batch + b
+            value = a[image, y * sh + at // span, x * (sw * step) + at % span]
+            inside = [at < size] if size % bi else []
+            if spec.n % cfg.batch:
+                inside.append(image < spec.n)
+            return select(logical_and(*inside), value, IntImm(0, "int8")) if inside else value
 
         return a, te.compute((nb, spec.oh, spec.ow, ceil_div(size, bi), cfg.batch, bi), patch, name="patches")
     a = te.placeholder(packed_shape(cfg, spec.n, spec.ic, spec.h, spec.w), "int8", "data")
