@@ -20,8 +20,8 @@ from vdla.target.graph_passes import IMAGE_CONV
 class Case:
     """One fused group.
 
-    ``family``: conv, image (patch form), dense, max, sum (average pooling) or add.  ``add``: residual addition behind
-    a convolution whose own result is the "first" or the "second" operand; empty for none.
+    ``family``: conv, depthwise, image (patch form), dense, max, sum (average pooling) or add.  ``add``: residual
+    addition behind a convolution whose own result is the "first" or the "second" operand; empty for none.
     """
 
     family: str
@@ -96,6 +96,13 @@ class _Builder:
             self.g.op("conv2d", [self._image(), weights], attrs), 5500 * math.sqrt(k.c * math.prod(k.kernel))
         )
 
+    def depthwise(self) -> Graph:
+        k = self.case
+        weights = self._weights(k.c, 1, *k.kernel)
+        attrs = {"strides": k.strides, "pads": k.pads, "pad_value": k.pad_value, "groups": k.c}
+        acc = self.g.op("conv2d", [self._image(), weights], attrs)
+        return self._finish(acc, 5500 * math.sqrt(math.prod(k.kernel)))
+
     def image(self) -> Graph:
         k = self.case
         x = self.g.input("x", (k.n, k.h, k.w * k.c), "int8")
@@ -129,7 +136,7 @@ class _Builder:
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Small groups of every family."""
-    family = draw(st.sampled_from(["conv", "conv", "conv", "image", "dense", "max", "sum", "add"]))
+    family = draw(st.sampled_from(["conv", "conv", "conv", "depthwise", "image", "dense", "max", "sum", "add"]))
     seed = draw(st.integers(0, 1 << 16))
     n = draw(st.sampled_from([1, 1, 2, 3, 5]))
     c, oc = draw(st.integers(1, 40)), draw(st.integers(1, 40))
@@ -148,7 +155,7 @@ def cases(draw: st.DrawFn) -> Case:
         left, right = (draw(st.integers(0, kernel[1] - 1)) for _ in range(2))
         pads = (top, left, bottom, right)
     assume(h + pads[0] + pads[2] >= kernel[0] and w + pads[1] + pads[3] >= kernel[1])
-    add = draw(st.sampled_from(["", "", "first", "second"])) if family in ("conv", "image") else ""
+    add = draw(st.sampled_from(["", "", "first", "second"])) if family in ("conv", "depthwise", "image") else ""
     pad_value = draw(st.integers(-128, 127)) if any(pads) and family != "max" else 0
     return Case(family, n, c, h, w, oc, kernel, strides, pads, pad_value, add, seed)
 

@@ -40,7 +40,9 @@ def run_groups(cfg: Config, graph: Graph, seed: int = 0, *, virtual_threads: boo
     rng = np.random.default_rng(seed)
     inputs = {v.name: rng.integers(-128, 128, v.shape).astype(np.int8) for v in graph.inputs}
     for node in graph.nodes:
-        assert target.supports(node) is None, target.supports(node)
+        reason = target.supports(node)
+        if reason is not None:
+            raise Refused(reason)
         node.target = target.name
     values = {**inputs, **evaluate(graph, inputs, keep=True)}
     return [run_group(target, group, values) for group in fuse(graph)]

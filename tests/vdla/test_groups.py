@@ -38,6 +38,8 @@ CASES = {
     "image of 3": Case("image", 1, 3, 13, 15, 8, (7, 7), (2, 2)),
     "image of 2": Case("image", 3, 2, 6, 6, 5, (3, 3)),
     "image of 1, added": Case("image", 1, 1, 9, 6, 10, (4, 2), (3, 1), add="first"),
+    "depthwise": Case("depthwise", 2, 9, 7, 6, kernel=(3, 3), pads=(1, 1, 1, 1), pad_value=5),
+    "depthwise, stride 2, added": Case("depthwise", 1, 8, 9, 9, kernel=(5, 3), strides=(2, 2), add="second"),
     "dense": Case("dense", 3, 50, oc=21),
     "max pool": Case("max", 1, 9, 9, 8, kernel=(3, 3), strides=(2, 2), pads=(1, 1, 1, 1)),
     "max pool, uneven": Case("max", 2, 5, 7, 7, kernel=(2, 3), strides=(1, 2), pads=(0, 2, 1, 1)),
@@ -60,6 +62,10 @@ def check(cfg: Config, case: Case) -> None:
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("case", CASES)
 def test_family(case: str, config: str) -> None:
+    if CASES[case].family == "depthwise" and CONFIGS[config].get("block_in", 4) > CONFIGS[config].get("block_out", 4):
+        with pytest.raises(Refused, match="needs block_out >= block_in"):
+            check(Config.load("tiny").with_(**CONFIGS[config]), CASES[case])
+        return
     check(Config.load("tiny").with_(**CONFIGS[config]), CASES[case])
 
 
@@ -80,7 +86,8 @@ def right_or_refused(cfg: Config, case: Case) -> None:
     try:
         check(cfg, case)
     except Refused as refusal:
-        assert "vdla." in str(refusal) and "_buffer" in str(refusal), refusal
+        sizes = "vdla." in str(refusal) and "_buffer" in str(refusal)
+        assert sizes or str(refusal) == "depthwise convolution needs block_out >= block_in", refusal
 
 
 @settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
