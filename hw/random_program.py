@@ -173,9 +173,9 @@ class _Maker:
         if shape == 0:  # one long run
             x_size, y_size, seg = 1, 1, self._int(1, min(size, region[1]))
         elif shape == 1:  # whole vectors
-            seg = min(size, getattr(self._cfg, f"{space}_vector_bytes"))
+            seg = min(size, region[1], getattr(self._cfg, f"{space}_vector_bytes"))
         else:
-            seg = self._int(1, min(size, 40))
+            seg = self._int(1, min(size, region[1], 40))
         x_sram = seg if self._rng.random() < 0.5 else self._int(0, 2 * seg)
         x_dram = seg if self._rng.random() < 0.5 else self._int(0, 3 * seg)
         y_sram, y_dram = self._int(0, x_size * seg + 8), self._int(0, x_size * seg + 90)
