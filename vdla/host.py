@@ -1,6 +1,7 @@
 """One scheduled tensor expression on the computer that compiles, through LLVM.
 
-    outputs = vdla.host.run(s, [a, b, out], a_data, b_data)
+    from vdla import host
+    (out_data,) = host.run(s, [a, b, out], a_data, b_data)
 
 The counterpart of :func:`vdla.build` for any schedule that is not tensorized: to check an expression, or a schedule
 while it is being written, before it goes to the accelerator.
