@@ -14,7 +14,7 @@ from hw.config import Config
 from runtime.artifact import Artifact
 from runtime.executor import Executor, Progress, SimName
 from vdla.report.model import Report
-from vdla.resolve import builtin_calibration, model_source
+from vdla.resolve import builtin_calibration, check_batch, model_source
 
 if TYPE_CHECKING:
     import onnx
@@ -30,6 +30,7 @@ def compile(
     target: Sequence[str] | str = ("vdla", "cpu"),
     config: Config | str | Path = "pynq-z1",
     virtual_threads: bool = True,
+    batch: int | None = None,
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -41,6 +42,7 @@ def compile(
         target: where operators may run, in order of preference; a comma-separated string is also understood.
         config: the machine: a board's name, a YAML file's path or a `Config`.
         virtual_threads: hide memory latency behind computation with two virtual threads.
+        batch: extent of the first axis, for built-in networks and models where it is symbolic; 1 by default.
         calibration: inputs (name -> array) to calibrate a float model on, one mapping a run. By default a built-in
             network's own, or seeded normal numbers.
         progress: told ``(what, done, total)`` as the passes go.
@@ -55,14 +57,19 @@ def compile(
     started = time.perf_counter()
     machine = config if isinstance(config, Config) else Config.load(config)
     targets = tuple(t.strip() for t in target.split(",")) if isinstance(target, str) else tuple(target)
-    source = model_source(str(model)) if isinstance(model, str | Path) else model
+    source = model_source(str(model), batch) if isinstance(model, str | Path) else model
     if calibration is None and isinstance(model, str):
         calibration = builtin_calibration(model)
     # The compiler takes long to import; running an artifact needs none of it.
+    from compiler.frontend.onnx_import import load_model
     from compiler.graph.pipeline import Calibration
     from vdla.driver import CompileOptions, compile_model
 
-    options = CompileOptions(virtual_threads=virtual_threads, calibration=Calibration(samples=calibration))
+    if batch is not None:
+        check_batch(load_model(source), batch)
+    options = CompileOptions(
+        virtual_threads=virtual_threads, batch=batch or 1, calibration=Calibration(samples=calibration)
+    )
     compiled = compile_model(source, machine, targets, options, progress)
     seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}
     info = {**compiled.artifact.info, "compile": seconds}

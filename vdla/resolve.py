@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +29,8 @@ def is_artifact(path: Path) -> bool:
     return path.suffix == ARTIFACT_SUFFIX or (path.is_file() and zipfile.is_zipfile(path))
 
 
-def model_source(name: str) -> onnx.ModelProto | Path:
-    """The model a user named: the path of an existing file, or a built-in network.
+def model_source(name: str, batch: int | None = None) -> onnx.ModelProto | Path:
+    """The model a user named: the path of an existing file, or a built-in network, of `batch` where it has a choice.
 
     Raises:
         UsageError: when it is neither.
@@ -41,10 +42,29 @@ def model_source(name: str) -> onnx.ModelProto | Path:
         return path
     build = models.MODELS.get(name)
     if build is not None:
-        return build()
+        chosen = batch is not None and "batch" in inspect.signature(build).parameters
+        return build(batch=batch) if chosen else build()
     near = difflib.get_close_matches(name, models.MODELS, 1)
     hint = f"did you mean {near[0]}?" if near else f"built-in models are {', '.join(models.MODELS)}"
     raise UsageError(f"no file and no built-in model named '{name}'; {hint}")
+
+
+def check_batch(model: onnx.ModelProto, batch: int) -> None:
+    """Checks that every input's first axis is symbolic or has the extent asked for.
+
+    Raises:
+        UsageError: for another batch, or none at all.
+    """
+    if batch < 1:
+        raise UsageError(f"a batch of {batch} is not possible; give 1 or more")
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for entry in model.graph.input:
+        dims = entry.type.tensor_type.shape.dim
+        if entry.name not in constants and dims and dims[0].dim_value not in (0, batch):
+            raise UsageError(
+                f"the model's input '{entry.name}' has a fixed batch of {dims[0].dim_value}, not {batch}; "
+                "leave --batch out, or export the model with a symbolic first axis"
+            )
 
 
 def builtin_calibration(name: str) -> list[dict[str, np.ndarray]] | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import vdla
@@ -20,7 +21,9 @@ from compiler.graph.pipeline import Calibration
 from hw.config import Config
 from runtime.artifact import Artifact
 from tests import handmade
+from vdla import models
 from vdla.cli import run_cli
+from vdla.errors import UsageError
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Call:
     targets: tuple[str, ...]
     virtual_threads: bool
     samples: Any = None
+    batch: int | None = 1
 
 
 @pytest.fixture
@@ -42,6 +46,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     @dataclass
     class CompileOptions:
         virtual_threads: bool = True
+        batch: int | None = None
         calibration: Calibration = field(default_factory=Calibration)
 
     @dataclass
@@ -52,7 +57,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     def compile_model(
         source: Any, config: Config, targets: tuple[str, ...], options: CompileOptions, progress: Any
     ) -> CompiledModel:
-        seen.append(Call(source, config, targets, options.virtual_threads, options.calibration.samples))
+        samples = options.calibration.samples
+        seen.append(Call(source, config, targets, options.virtual_threads, samples, options.batch))
         if progress is not None:
             progress("lower", 1, 2)
         artifact = handmade.artifact()
@@ -88,6 +94,35 @@ def test_api_takes_built_in_and_loaded_models(calls: list[Call]) -> None:
     assert loaded.graph.node
     vdla.compile(loaded, config="tiny")
     assert calls[1].source is loaded
+
+
+def input_shape(model: onnx.ModelProto) -> list[int | str]:
+    return [d.dim_value or d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim]
+
+
+def test_api_builds_built_in_models_of_a_batch(calls: list[Call]) -> None:
+    vdla.compile("mlp", config="tiny")
+    vdla.compile("mlp", config="tiny", batch=5)
+    assert [input_shape(call.source) for call in calls] == [[1, 1, 28, 28], [5, 1, 28, 28]]
+
+
+def test_batch_option(calls: list[Call], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(models.mlp(batch="n"), tmp_path / "any.onnx")
+    onnx.save(models.mlp(batch=3), tmp_path / "three.onnx")
+    assert run_cli(["run", str(tmp_path / "any.onnx"), "--config", "tiny", "--batch", "4", "--json"]) == 0
+    for arguments in (["any.onnx"], ["three.onnx"], ["three.onnx", "--batch", "3"]):
+        name, *options = arguments
+        output = ["-o", str(tmp_path / "out.vdla"), "--config", "tiny"]
+        assert run_cli(["compile", str(tmp_path / name), *output, *options]) == 0
+    assert [call.batch for call in calls] == [4, 1, 1, 3]
+    capsys.readouterr()
+    assert run_cli(["run", str(tmp_path / "three.onnx"), "--config", "tiny", "--batch", "4"]) == 2
+    assert "input 'x' has a fixed batch of 3, not 4; leave --batch out" in capsys.readouterr().err
+    assert run_cli(["run", "digits", "--config", "tiny", "--batch", "4"]) == 2
+    assert "has a fixed batch of 1, not 4" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="batch of -1 is not possible"):
+        vdla.compile("mlp", config="tiny", batch=-1)
+    assert len(calls) == 4
 
 
 def test_api_passes_calibration_inputs_on(calls: list[Call], onnx_file: Path) -> None:

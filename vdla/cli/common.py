@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from hw.config import Config
+from hw.errors import ConfigError
 from runtime.executor import Progress as ProgressCallback
 
 DEFAULT_CONFIG = "pynq-z1"
@@ -38,14 +40,32 @@ def config_options(command: Command) -> Command:
 
 
 def compile_options(command: Command) -> Command:
-    """Adds ``--target`` and ``--no-virtual-threads``."""
+    """Adds ``--target``, ``--batch`` and ``--no-virtual-threads``."""
     command = click.option(
         "--no-virtual-threads", is_flag=True, help="Compile without latency hiding, to see what it brings."
+    )(command)
+    command = click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Images at once, for built-in networks and models whose first axis is symbolic. Default: 1.",
     )(command)
     return click.option(
         "--target",
         metavar="LIST",
         help="Where operators may run, in order of preference. Default: vdla,cpu.",
+    )(command)
+
+
+def calibration_option(command: Command) -> Command:
+    """Adds ``--calibration``."""
+    return click.option(
+        "--calibration",
+        "calibration_path",
+        type=click.Path(path_type=Path),
+        metavar="SAMPLES.npz",
+        help="Inputs to calibrate a float model on: one array for each input's name, samples stacked on the first "
+        "axis. Default: a built-in network's own, or seeded random values.",
     )(command)
 
 
@@ -56,7 +76,16 @@ def json_option(command: Command) -> Command:
 
 def machine(config_name: str | None, settings: Sequence[str]) -> Config:
     """The machine named on the command line. Raises ConfigError."""
-    return Config.load(config_name or DEFAULT_CONFIG).override(settings)
+    return override(Config.load(config_name or DEFAULT_CONFIG), settings)
+
+
+def override(config: Config, settings: Sequence[str]) -> Config:
+    """The machine with ``--set`` applied. Raises ConfigError, also for a list of values."""
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if "," in text:
+            raise ConfigError(key.strip(), f"'{text}' is a list of values", f"`vdla explore --set {setting}` takes it")
+    return config.override(settings)
 
 
 def stdout() -> Console:

@@ -9,7 +9,17 @@ import click
 
 from runtime.artifact import Artifact
 from vdla.api import compile
-from vdla.cli.common import compile_options, config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.calibration import load_calibration
+from vdla.cli.common import (
+    calibration_option,
+    compile_options,
+    config_options,
+    json_option,
+    machine,
+    print_json,
+    progress_bar,
+    stdout,
+)
 from vdla.cli.inspect import print_summary, summary
 from vdla.errors import UsageError
 from vdla.report import print_line
@@ -29,6 +39,7 @@ from vdla.resolve import is_artifact
 )
 @config_options
 @compile_options
+@calibration_option
 @json_option
 def compile_command(
     model: str,
@@ -36,16 +47,25 @@ def compile_command(
     config_name: str | None,
     settings: tuple[str, ...],
     target: str | None,
+    batch: int | None,
     no_virtual_threads: bool,
+    calibration_path: Path | None,
     as_json: bool,
 ) -> None:
     """Compile MODEL (an ONNX file or a built-in network) ahead of time."""
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
     config = machine(config_name, settings)
+    samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
     with progress_bar("compile") as progress:
         artifact = compile(
-            model, target=target or "vdla,cpu", config=config, virtual_threads=not no_virtual_threads, progress=progress
+            model,
+            target=target or "vdla,cpu",
+            config=config,
+            batch=batch,
+            virtual_threads=not no_virtual_threads,
+            calibration=samples,
+            progress=progress,
         )
     artifact.save(output_path)
     if as_json:

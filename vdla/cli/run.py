@@ -11,7 +11,18 @@ from hw.config import Config
 from runtime.artifact import Artifact
 from runtime.executor import SimName
 from vdla.api import compile, simulate
-from vdla.cli.common import compile_options, config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.calibration import load_calibration
+from vdla.cli.common import (
+    calibration_option,
+    compile_options,
+    config_options,
+    json_option,
+    machine,
+    override,
+    print_json,
+    progress_bar,
+    stdout,
+)
 from vdla.errors import UsageError
 from vdla.report import Report, ReportFolder, print_line, print_report
 from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inputs, save_outputs
@@ -45,6 +56,7 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
     help="Write report.json, pictures, a Chrome trace and index.html to this folder.",
 )
 @compile_options
+@calibration_option
 @json_option
 def run_command(
     model: str,
@@ -55,7 +67,9 @@ def run_command(
     output_path: Path | None,
     report_path: Path | None,
     target: str | None,
+    batch: int | None,
     no_virtual_threads: bool,
+    calibration_path: Path | None,
     as_json: bool,
 ) -> None:
     """Run MODEL on the simulated accelerator.
@@ -67,7 +81,7 @@ def run_command(
         folder = stack.enter_context(ReportFolder(report_path)) if report_path is not None else None
         if output_path is not None:
             check_output_path(output_path)
-        artifact, config = _obtain(model, config_name, settings, target, no_virtual_threads)
+        artifact, config = _obtain(model, config_name, settings, target, batch, no_virtual_threads, calibration_path)
         if input_path is not None:
             inputs = load_inputs(input_path, artifact.inputs)
         else:
@@ -86,19 +100,35 @@ def run_command(
 
 
 def _obtain(
-    model: str, config_name: str | None, settings: tuple[str, ...], target: str | None, no_virtual_threads: bool
+    model: str,
+    config_name: str | None,
+    settings: tuple[str, ...],
+    target: str | None,
+    batch: int | None,
+    no_virtual_threads: bool,
+    calibration_path: Path | None,
 ) -> tuple[Artifact, Config]:
     """The compiled model and the machine to run it on."""
     if is_artifact(Path(model)):
-        if target is not None or no_virtual_threads:
-            raise UsageError(f"{model} is compiled already; --target and --no-virtual-threads go to `vdla compile`")
+        if target is not None or batch is not None or no_virtual_threads or calibration_path is not None:
+            raise UsageError(
+                f"{model} is compiled already; --target, --batch, --no-virtual-threads and --calibration go to "
+                "`vdla compile`"
+            )
         artifact = Artifact.load(model)
         base = Config.load(config_name) if config_name is not None else artifact.config
-        return artifact, base.override(settings)
+        return artifact, override(base, settings)
     config = machine(config_name, settings)
+    samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
     with progress_bar("compile") as progress:
         artifact = compile(
-            model, target=target or "vdla,cpu", config=config, virtual_threads=not no_virtual_threads, progress=progress
+            model,
+            target=target or "vdla,cpu",
+            config=config,
+            batch=batch,
+            virtual_threads=not no_virtual_threads,
+            calibration=samples,
+            progress=progress,
         )
     return artifact, config
 
