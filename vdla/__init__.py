@@ -18,17 +18,20 @@ from runtime.artifact import Artifact  # noqa: E402
 from runtime.executor import Executor  # noqa: E402
 from runtime.version import KIT_VERSION as __version__  # noqa: E402
 from vdla.api import build, compile, simulate  # noqa: E402
+from vdla.explore import Exploration, explore  # noqa: E402
 from vdla.report.model import Report  # noqa: E402
 
 __all__ = [
     "Artifact",
     "Config",
     "Executor",
+    "Exploration",
     "Report",
     "ShadowedPackageError",
     "VdlaError",
     "__version__",
     "build",
     "compile",
+    "explore",
     "simulate",
 ]

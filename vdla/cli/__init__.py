@@ -13,6 +13,7 @@ from hw.errors import VdlaError
 from runtime.version import KIT_VERSION
 from vdla.cli.compile import compile_command
 from vdla.cli.config import config_group
+from vdla.cli.explore import explore_command
 from vdla.cli.inspect import inspect_command
 from vdla.cli.report import report_command
 from vdla.cli.run import run_command
@@ -29,7 +30,7 @@ def cli() -> None:
     """Compile networks for the VDLA accelerator, simulate them to the cycle, change the machine and look again."""
 
 
-for _command in (run_command, compile_command, inspect_command, config_group, report_command):
+for _command in (run_command, compile_command, explore_command, inspect_command, config_group, report_command):
     cli.add_command(_command)
 
 

@@ -60,7 +60,7 @@ def compile_command(
     with progress_bar("compile") as progress:
         artifact = compile(
             model,
-            target=target or "vdla,cpu",
+            target="vdla,cpu" if target is None else target,
             config=config,
             batch=batch,
             virtual_threads=not no_virtual_threads,

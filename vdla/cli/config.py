@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from hw.config import Board, Config, MemoryConfig, boards
-from vdla.cli.common import json_option, print_json, stdout
+from vdla.cli.common import json_option, override, print_json, stdout
 from vdla.report import print_line
 
 BUFFERS = ("uop", "inp", "wgt", "acc", "out", "aux")
@@ -51,7 +51,7 @@ def list_command(as_json: bool) -> None:
 @json_option
 def show_command(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Show every parameter, what is derived from them, and the fingerprint."""
-    config = Config.load(name).override(settings)
+    config = override(Config.load(name), settings)
     if as_json:
         print_json(document(config))
         return

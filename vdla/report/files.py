@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,19 @@ class ReportFolder:
             folder.write(simulate(...))
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, document: str = DOCUMENT) -> None:
         """Checks the place and creates the folder the files are collected in.
+
+        Args:
+            path: the folder; one that is there already must hold an older report.
+            document: the file by which a report of this kind is known.
 
         Raises:
             ReportError: when the place cannot be written or is a folder that holds something else.
         """
         self.path = path
         try:
-            if path.is_dir() and any(path.iterdir()) and not (path / DOCUMENT).is_file():
+            if path.is_dir() and any(path.iterdir()) and not (path / document).is_file():
                 raise ReportError(f"{path} holds something other than a report; give --report a new folder")
             if path.exists() and not path.is_dir():
                 raise ReportError(f"{path} is a file; give --report a folder")
@@ -48,6 +53,10 @@ class ReportFolder:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def write(self, report: Report) -> list[str]:
+        """Writes the report of a run; see :meth:`write_files`."""
+        return self.write_files(render_files(report))
+
+    def write_files(self, files: Mapping[str, bytes]) -> list[str]:
         """Writes all files and puts the folder in its place; a report that was there is replaced.
 
         Returns:
@@ -56,7 +65,6 @@ class ReportFolder:
         Raises:
             ReportError: when writing fails; the place is then as it was.
         """
-        files = render_files(report)
         try:
             for name, content in files.items():
                 (self._temporary / name).write_bytes(content)
@@ -88,20 +96,20 @@ def render_files(report: Report) -> dict[str, bytes]:
     return files
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The document of a report folder (or of a report.json).
+def read_document(path: Path, name: str = DOCUMENT, schema: str = SCHEMA) -> dict[str, Any]:
+    """The document of a report folder (or the file itself): by default report.json.
 
     Raises:
         ReportError: when there is none, or it is of another schema.
     """
-    place = path / DOCUMENT if path.is_dir() else path
+    place = path / name if path.is_dir() else path
     try:
         document = json.loads(place.read_text(encoding="utf-8"))
     except OSError as error:
         raise ReportError(f"cannot read {place}: {error.strerror or error}") from error
     except ValueError as error:
         raise ReportError(f"{place} is not JSON: {error}") from error
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise ReportError(f"{place}: schema {schema!r} is not '{SCHEMA}'")
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != schema:
+        raise ReportError(f"{place}: schema {found!r} is not '{schema}'")
     return document

@@ -9,6 +9,8 @@ from typing import Any
 
 import jinja2
 
+from vdla.report.table import main_stall
+
 GEMM_COLOUR = "#2f7d4f"
 STALL_COLOURS = (
     "#c8553d", "#e09f3e", "#5b7db1", "#8e6bb0", "#d4b483", "#7a8691", "#b3446c", "#4aa3a2", "#a9b665", "#d98cb3",
@@ -20,12 +22,7 @@ def page(document: Mapping[str, Any], roofline: bytes | None, timeline: bytes | 
     causes = list(document["totals"]["stalls"])
     colours = {"gemm": GEMM_COLOUR}
     colours |= {cause: STALL_COLOURS[i % len(STALL_COLOURS)] for i, cause in enumerate(causes)}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("page.html").render(
+    return _template("page.html").render(
         d=document,
         causes=causes,
         colours=colours,
@@ -33,6 +30,23 @@ def page(document: Mapping[str, Any], roofline: bytes | None, timeline: bytes | 
         roofline=_embedded(roofline),
         timeline=_embedded(timeline),
     )
+
+
+def exploration_page(document: Mapping[str, Any], picture: bytes | None, columns: list[str]) -> str:
+    """The page of an exploration; `columns` are the parameters that differ between the rows."""
+    front = {index for indices in document["pareto"].values() for index in indices}
+    return _template("exploration.html").render(
+        d=document, columns=columns, front=front, main_stall=main_stall, picture=_embedded(picture)
+    )
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def _bar(layer: Mapping[str, Any]) -> list[tuple[str, int]]:

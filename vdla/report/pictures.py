@@ -1,9 +1,9 @@
-"""The two pictures: a roofline of the layers and a timeline of the units. PNG bytes."""
+"""The pictures: a roofline of the layers, a timeline of the units, an exploration's trade-offs. PNG bytes."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -15,6 +15,10 @@ from vdla.report.lanes import UNITS, lane, layer_spans, occupancy
 
 BINS = 1600
 """Columns of the timeline; each shows the share of its cycles in which a unit was at work."""
+
+
+LEGEND_ROWS = 40
+"""Rows of an exploration that its picture explains; the table has all of them."""
 
 
 def roofline(document: Mapping[str, Any]) -> bytes:
@@ -93,6 +97,60 @@ def timeline(document: Mapping[str, Any], trace: InstructionTrace) -> bytes:
     axes.set_xlabel("thousand cycles")
     for spine in ("top", "right"):
         axes.spines[spine].set_visible(False)
+    return _png(figure)
+
+
+def trade_offs(document: Mapping[str, Any], keys: Sequence[str]) -> bytes:
+    """Time over what a machine costs, numbered like the rows of the table, the Pareto front marked.
+
+    There is a panel for multipliers and one for buffers, whichever of them differ between the rows; where neither
+    does, the rows stand side by side. Time is in cycles, or in ms if the clocks differ.
+    """
+    rows = {number: row for number, row in enumerate(document["rows"], 1) if row["time_ms"] is not None}
+    costs = {"multipliers": ("multipliers", 1), "buffer_bytes": ("on-chip buffers, KiB", 1024)}
+    panels = [cost for cost in costs if len({row[cost] for row in rows.values()}) > 1]
+    measure, unit = ("time_ms", "ms") if "vdla.clock_mhz" in keys else ("cycles", "cycles")
+    figure = Figure(figsize=(5.5 * max(len(panels), 1) + 3, 4.6), layout="constrained")
+    for axes, cost in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels or [None], strict=True):
+        if cost is None:
+            places = {number: float(number) for number in rows}
+            front = []
+            axes.set_xlabel("row")
+            axes.set_xticks(list(rows))
+        else:
+            label, scale = costs[cost]
+            places = {number: row[cost] / scale for number, row in rows.items()}
+            front = [index + 1 for index in document["pareto"][cost]]
+            axes.set_xlabel(label)
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+            corners = [(places[number], rows[number][measure]) for number in front]
+            axes.step(*zip(*corners, strict=True), where="post", color="#2f7d4f", label="Pareto front")
+        together: dict[tuple[float, float], list[int]] = {}
+        for number, row in rows.items():
+            together.setdefault((places[number], row[measure]), []).append(number)
+        for (x, y), numbers in together.items():
+            colour = "#2f7d4f" if set(numbers) & set(front) else "#8a93a0"
+            axes.scatter(x, y, s=36, color=colour, zorder=3)
+            text = ", ".join(map(str, numbers))
+            axes.annotate(text, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set_ylim(0, 1.1 * max(row[measure] for row in rows.values()))
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_formatter("{x:,.4g}" if unit == "ms" else "{x:,.0f}")
+        axes.grid(True, alpha=0.3)
+        if front:
+            axes.legend(fontsize=8, frameon=False)
+    figure.suptitle(_plain(f"{document['model']} on variations of {document['config']['name']}"), fontsize=10)
+    shown = list(rows.items())[:LEGEND_ROWS]
+    for number, row in shown:
+        values = ", ".join(f"{key.partition('.')[2]} {row['parameters'][key]}" for key in keys)
+        figure.axes[0].plot([], [], " ", label=_plain(f"{number}: {values}"))
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    chosen = [(h, t) for h, t in zip(handles, labels, strict=True) if t != "Pareto front"]
+    figure.legend(
+        [h for h, _ in chosen], [t for _, t in chosen], loc="outside right upper", fontsize=7, frameon=False,
+        handlelength=0, handletextpad=0,
+    )  # fmt: skip
     return _png(figure)
 
 

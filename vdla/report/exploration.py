@@ -1,0 +1,107 @@
+"""An exploration as a table and as files; drawn from its document, so a saved one prints like a fresh one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vdla.report.table import main_stall, print_line
+
+DOCUMENT = "explore.json"
+SCHEMA = "vdla.explore/1"
+
+Document = Mapping[str, Any]
+
+
+def pareto(rows: Sequence[Mapping[str, Any]], cost: str) -> list[int]:
+    """Indices of the timed rows that no other beats in both time and `cost`, by rising cost."""
+    timed = [(row[cost], row["time_ms"], index) for index, row in enumerate(rows) if row["time_ms"] is not None]
+
+    def beaten(price: float, time: float) -> bool:
+        return any(p <= price and t <= time and (p, t) != (price, time) for p, t, _ in timed)
+
+    return [index for price, time, index in sorted(timed) if not beaten(price, time)]
+
+
+def varying(document: Document) -> list[str]:
+    """The parameters with more than one value; all of them when there is a single row."""
+    grid = document["grid"]
+    return [key for key, values in grid.items() if len(values) > 1] or list(grid)
+
+
+def print_exploration(document: Document, console: Console) -> None:
+    """Prints the rows, the reasons of refusals and the fastest row."""
+    console.print(exploration_table(document))
+    rows = document["rows"]
+    for number, row in enumerate(rows, 1):
+        if row["refusal"] is not None:
+            print_line(console, f"{number} refused: {row['refusal']}")
+    timed = [(row["time_ms"], number) for number, row in enumerate(rows, 1) if row["time_ms"] is not None]
+    if timed:
+        number = min(timed)[1]
+        row = rows[number - 1]
+        values = ", ".join(f"{key}={row['parameters'][key]}" for key in varying(document))
+        print_line(console, f"fastest: {number} ({values}), {row['cycles']:,} cycles")
+    ran = [row for row in rows if row["refusal"] is None]
+    if ran:
+        equal = all(row["outputs_equal"] for row in ran)
+        print_line(console, f"outputs of the {len(ran)} that ran: {'the same bits' if equal else 'different'}")
+    print_line(console, f"{len(rows)} configurations in {document['wall_s']:.1f} s")
+
+
+def exploration_table(document: Document) -> Table:
+    """One line a machine, in the grid's order; ``*`` marks the Pareto front of time over multipliers or buffers."""
+    keys = varying(document)
+    fixed = [f"{key}={values[0]}" for key, values in document["grid"].items() if key not in keys]
+    title = f"{document['model']} on variations of {document['config']['name']} ({document['sim']})"
+    table = Table(title=", ".join([title, *fixed]), title_justify="left")
+    table.add_column("#", justify="right")
+    for key in keys:
+        table.add_column(key.removeprefix("vdla."), justify="right")
+    for heading in ("cycles", "ms", "change", "utilization", "DRAM MB", "buffers KiB", "multipliers"):
+        table.add_column(heading, justify="right")
+    for heading in ("front", "main stall", "outputs"):
+        table.add_column(heading)
+    front = {index for indices in document["pareto"].values() for index in indices}
+    for index, row in enumerate(document["rows"]):
+        cells = [str(index + 1), *(str(row["parameters"][key]) for key in keys)]
+        if row["refusal"] is not None:
+            table.add_row(*cells, "refused")
+            continue
+        table.add_row(
+            *cells,
+            _number(row["cycles"], ","),
+            _number(row["time_ms"], ".4g"),
+            "" if row["change"] is None else f"{100 * row['change']:+.1f} %",
+            "" if row["utilization"] is None else f"{100 * row['utilization']:.1f} %",
+            f"{row['dram_bytes'] / 1e6:.2f}",
+            f"{row['buffer_bytes'] / 1024:g}",
+            f"{row['multipliers']:,}",
+            "*" if index in front else "",
+            main_stall(row["stalls"], row["cycles"]),
+            "same" if row["outputs_equal"] else "DIFFERENT",
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def render_files(document: Document) -> dict[str, bytes]:
+    """Every file of an exploration's report, by name; the picture is left out where nothing was timed."""
+    # matplotlib and jinja2 take most of a second to import, which a command without a report should not pay.
+    from vdla.report.page import exploration_page
+    from vdla.report.pictures import trade_offs
+
+    files = {DOCUMENT: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()}
+    keys = varying(document)
+    picture = None
+    if any(row["time_ms"] is not None for row in document["rows"]):
+        picture = files["explore.png"] = trade_offs(document, keys)
+    files["index.html"] = exploration_page(document, picture, keys).encode()
+    return files
