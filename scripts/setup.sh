@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv with the kit installed in place. Usage: setup.sh [EXTRAS], e.g. "setup.sh test".
-# Runs on a bare Debian 12: installs python3-venv through apt when it is missing. Repeated calls are quick:
-# packages are installed again only when pyproject.toml changed.
+# Runs on a bare Debian 12: installs python3-venv through apt when it is missing, and for the extra "test" the C++
+# compiler, make and perl that Verilator calls. Repeated calls are quick: Python packages are installed again only
+# when pyproject.toml changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras="${1:-}"
@@ -21,6 +22,23 @@ find_python() {
 apt() {
     if [ "$(id -u)" = 0 ]; then apt-get "$@"; else sudo apt-get "$@"; fi
 }
+
+if [ "$extras" = test ]; then
+    missing=""
+    for tool in g++ make perl; do
+        command -v "$tool" >/dev/null || missing="$missing $tool"
+    done
+    if [ -n "$missing" ]; then
+        if ! command -v apt-get >/dev/null; then
+            echo "error: the tests need$missing (Verilator compiles C++)" >&2
+            exit 1
+        fi
+        echo "Installing$missing with apt" >&2
+        apt update -qq
+        # shellcheck disable=SC2086  # one word a package
+        apt install -y -qq --no-install-recommends $missing >&2
+    fi
+fi
 
 if [ ! -x .venv/bin/python ]; then
     if ! python=$(find_python); then
