@@ -184,7 +184,8 @@ class _Importer:
             example = ", ".join(str(d.dim_value) if d.dim_value > 0 else "..." for d in dims)
             raise self._error(
                 f"input '{entry.name}' has dynamic dimensions ({', '.join(dynamic)}); "
-                f"give its shape, for example shapes={{'{entry.name}': ({example})}}, or batch=N for the first axis"
+                f"export the model with fixed extents, or import it with its shape, for example "
+                f"shapes={{'{entry.name}': ({example})}}, or batch=N for the first axis"
             )
         if min(shape, default=1) <= 0:
             raise self._error(f"input '{entry.name}' must have positive extents, got {tuple(shape)}")

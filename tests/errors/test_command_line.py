@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,24 +11,7 @@ import pytest
 from hw.isa import encode_program
 from runtime.artifact import Segment
 from tests import handmade
-from vdla.cli import run_cli
-
-Refused = Callable[..., str]
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command that must fail as a user's mistake, and returns its message."""
-
-    def run(*arguments: str) -> str:
-        assert run_cli(list(arguments)) == 2
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.startswith("error: ") and captured.err.count("\n") == 1, captured.err
-        assert "Traceback" not in captured.err
-        return captured.err.removeprefix("error: ").strip()
-
-    return run
+from tests.errors.conftest import Refused
 
 
 @pytest.fixture
