@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
-
 from hw.config import Config
 from hw.isa import Unit
 from hw.rtl import axi
+from hw.rtl.control import ControlUnit
+from hw.rtl.core import Core
+from hw.rtl.hdl import Component, Module, Out, ResetInserter
+from hw.rtl.logic import exact_log2
 from hw.timing import CAUSES
 
 CAUSE_BITS = (len(CAUSES) - 1).bit_length()
 
 
-class Vdla(wiring.Component):
+class Vdla(Component):
     """One VDLA machine.  Clock and reset are `clk` and `rst` (synchronous, active high).
 
     Ports: the memory port `axi_*`, the control registers `s_axil_*`, `interrupt`, and for simulation `trace_*`:
@@ -45,4 +45,62 @@ class Vdla(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        return Module()
+        m, cfg = Module(), self.cfg
+        core, control = Core(cfg), ControlUnit(cfg)
+        m.submodules.control = control
+        m.submodules.core = ResetInserter(control.reset)(core)
+        for name in axi.lite_members():
+            mine, theirs = getattr(self, name), getattr(control, name)
+            m.d.comb += mine.eq(theirs) if self.signature.members[name].flow is Out else theirs.eq(mine)
+        self._memory_port(m, core)
+        m.d.comb += [
+            core.start.eq(control.start),
+            core.address.eq(control.address),
+            core.length.eq(control.length),
+            core.stop.eq(control.stop),
+            *(getattr(control, n).eq(getattr(core, n)) for n in ("outstanding", "retires", "last", "waiting")),
+            *(getattr(control, n).eq(getattr(core, n)) for n in ("cause", "working", "illegal")),
+            control.read_error.eq(self.axi_rvalid & self.axi_rready & (self.axi_rresp != 0)),
+            control.write_error.eq(self.axi_bvalid & self.axi_bready & (self.axi_bresp != 0)),
+            self.interrupt.eq(control.interrupt),
+            self.trace_running.eq(control.running),
+            self.trace_dispatch.eq(core.dispatch.any()),
+            self.trace_compute_last.eq(core.last),
+            self.trace_cause.eq(core.cause),
+        ]
+        for unit in Unit:
+            name = unit.name.lower()
+            m.d.comb += [
+                getattr(self, f"trace_{name}_start").eq(core.starts[unit]),
+                getattr(self, f"trace_{name}_retire").eq(core.retires[unit]),
+            ]
+        return m
+
+    def _memory_port(self, m: Module, core: Core) -> None:
+        low = exact_log2(self.cfg.bus_bytes)
+        for ch, identity in (("ar", core.arid), ("aw", 0)):
+            valid, ready = getattr(core, f"{ch}valid"), getattr(core, f"{ch}ready")
+            m.d.comb += [
+                getattr(self, f"axi_{ch}valid").eq(valid),
+                ready.eq(getattr(self, f"axi_{ch}ready")),
+                getattr(self, f"axi_{ch}id").eq(identity),
+                getattr(self, f"axi_{ch}addr").eq(getattr(core, f"{ch}word") << low),
+                getattr(self, f"axi_{ch}len").eq(getattr(core, f"{ch}beats") - 1),
+                getattr(self, f"axi_{ch}size").eq(low),
+                getattr(self, f"axi_{ch}burst").eq(axi.BurstType.INCR),
+                getattr(self, f"axi_{ch}cache").eq(axi.Cache.BUFFERABLE | axi.Cache.MODIFIABLE),
+            ]
+        m.d.comb += [
+            core.rvalid.eq(self.axi_rvalid),
+            self.axi_rready.eq(core.rready),
+            core.rid.eq(self.axi_rid),
+            core.rlast.eq(self.axi_rlast),
+            core.rdata.eq(self.axi_rdata),
+            self.axi_wvalid.eq(core.wvalid),
+            core.wready.eq(self.axi_wready),
+            self.axi_wdata.eq(core.wdata),
+            self.axi_wstrb.eq(core.wstrb),
+            self.axi_wlast.eq(core.wlast),
+            core.bvalid.eq(self.axi_bvalid),
+            self.axi_bready.eq(core.bready),
+        ]

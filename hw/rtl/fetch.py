@@ -1,0 +1,130 @@
+"""Instruction fetch and dispatch (docs/timing.md, section 4)."""
+
+from __future__ import annotations
+
+from hw.config import Config
+from hw.isa import Unit
+from hw.rtl.axi import ADDRESS_BITS
+from hw.rtl.decode import Decoder
+from hw.rtl.hdl import Array, Cat, Component, In, Memory, Module, Mux, Out, Signal
+from hw.rtl.layouts import BYTE_BITS
+from hw.rtl.logic import exact_log2
+from hw.rtl.walk import burst_beats
+from hw.timing import FETCH_FIFO
+
+LENGTH_BITS = 32
+"""Width of a program's length, instructions."""
+
+
+class Fetch(Component):
+    """Reads the program and hands its instructions, in order, to the queues.
+
+    `start` takes the program's `address` (aligned to bus word and instruction) and `length`; fetching begins in the
+    next cycle. While `request`, a burst of `beats` at bus word `word` is wanted, until `granted`. Each `beat` at `data`
+    is taken at once. `dispatch` has one bit a unit; `instruction` goes into that unit's queue if it has `room`.
+    `illegal`: the next instruction is not one; it is not dispatched.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
+        super().__init__(
+            {
+                "start": In(1),
+                "address": In(ADDRESS_BITS),
+                "length": In(LENGTH_BITS),
+                "stop": In(1),
+                "request": Out(1),
+                "word": Out(ADDRESS_BITS - exact_log2(cfg.bus_bytes)),
+                "beats": Out(range(cfg.burst_beats + 1)),
+                "granted": In(1),
+                "beat": In(1),
+                "data": In(cfg.bus_bits),
+                "room": In(len(Unit)),
+                "dispatch": Out(len(Unit)),
+                "instruction": Out(cfg.instruction_bits),
+                "illegal": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m, cfg = Module(), self._cfg
+        bus, size = cfg.bus_bytes, cfg.instruction_bytes
+        unit = min(bus, size)
+        beat_units, instruction_units, fifo_units = bus // unit, size // unit, FETCH_FIFO * size // unit
+        longest = min(cfg.burst_beats, FETCH_FIFO * size // (2 * bus))
+
+        # Room is reserved when a burst is granted and given back when an instruction is dispatched.
+        beats_left = Signal(LENGTH_BITS + exact_log2(instruction_units))
+        reserved = Signal(range(fifo_units + 1))
+        dispatched = self.dispatch.any()
+        m.d.comb += [
+            self.beats.eq(burst_beats(longest, self.word, beats_left, bus)),
+            self.request.eq((beats_left != 0) & (reserved + self.beats * beat_units <= fifo_units) & ~self.stop),
+        ]
+        m.d.sync += reserved.eq(
+            reserved + Mux(self.granted, self.beats * beat_units, 0) - Mux(dispatched, instruction_units, 0)
+        )
+        with m.If(self.start):
+            m.d.sync += [
+                self.word.eq(self.address >> exact_log2(bus)),
+                beats_left.eq((self.length * instruction_units + (beat_units - 1)) >> exact_log2(beat_units)),
+            ]
+        with m.Elif(self.granted):
+            m.d.sync += [self.word.eq(self.word + self.beats), beats_left.eq(beats_left - self.beats)]
+
+        complete = self._store(m, dispatched, beat_units, instruction_units)
+        available = Signal(range(FETCH_FIFO + 1))
+        left = Signal(LENGTH_BITS)
+        m.d.sync += available.eq(available + Mux(complete, beat_units, 0) - dispatched)
+        with m.If(self.start):
+            m.d.sync += left.eq(self.length)
+        with m.Elif(dispatched):
+            m.d.sync += left.eq(left - 1)
+
+        m.submodules.decoder = decoder = Decoder(cfg)
+        present = Signal()
+        m.d.comb += [
+            present.eq((available != 0) & (left != 0) & ~self.stop),
+            decoder.instruction.eq(self.instruction),
+            self.illegal.eq(present & ~decoder.legal),
+            self.dispatch.eq(decoder.unit & self.room & (present & decoder.legal).replicate(len(Unit))),
+        ]
+        return m
+
+    def _store(self, m: Module, dispatched: Signal, beat_units: int, instruction_units: int) -> Signal:
+        """The FIFO: as many columns as beats make an instruction, or instructions a beat. Says when one is complete."""
+        cfg = self._cfg
+        columns = max(beat_units, instruction_units)
+        column_bits = exact_log2(columns)
+        width = BYTE_BITS * min(cfg.bus_bytes, cfg.instruction_bytes)
+        rows = FETCH_FIFO // beat_units
+        write_row, read_row = Signal(range(rows)), Signal(range(rows))
+        write_column, read_column = Signal(column_bits), Signal(column_bits)
+        outputs = []
+        for c in range(columns):
+            m.submodules[f"column_{c}"] = column = Memory(shape=width, depth=rows, init=[])
+            write, read = column.write_port(), column.read_port(domain="comb")
+            whole_beat = beat_units > 1
+            m.d.comb += [
+                write.addr.eq(write_row),
+                write.data.eq(self.data.word_select(c, width) if whole_beat else self.data),
+                write.en.eq(self.beat if whole_beat else self.beat & (write_column == c)),
+                read.addr.eq(read_row),
+            ]
+            outputs.append(read.data)
+        complete = Signal()
+        if beat_units > 1:
+            m.d.comb += [complete.eq(self.beat), self.instruction.eq(Array(outputs)[read_column])]
+            with m.If(dispatched):
+                m.d.sync += read_column.eq(read_column + 1)
+            last_column = read_column == columns - 1
+        else:
+            m.d.comb += [complete.eq(self.beat & (write_column == columns - 1)), self.instruction.eq(Cat(*outputs))]
+            with m.If(self.beat):
+                m.d.sync += write_column.eq(write_column + 1)
+            last_column = 1
+        with m.If(complete):
+            m.d.sync += write_row.eq(write_row + 1)
+        with m.If(dispatched & last_column):
+            m.d.sync += read_row.eq(read_row + 1)
+        return complete

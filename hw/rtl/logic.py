@@ -1,0 +1,36 @@
+"""Small helpers for writing logic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.utils import exact_log2
+
+from hw.rtl.hdl import Module, Mux, Signal
+
+__all__ = ["delay", "exact_log2", "minimum", "rotate_bytes"]
+
+
+def delay(m: Module, value: Any, cycles: int, name: str) -> list[Any]:
+    """The value and what it was 1, 2, ... `cycles` cycles ago: a list of cycles + 1, of the value's shape."""
+    stages = [value]
+    for k in range(cycles):
+        stage = Signal.like(value, name=f"{name}_{k + 1}")
+        m.d.sync += stage.eq(stages[-1])
+        stages.append(stage)
+    return stages
+
+
+def minimum(first: Any, *others: Any) -> Any:
+    """The least of unsigned values; as wide as the first, which others must be able to undercut only."""
+    width = len(first)
+    for other in others:
+        first = Mux(other < first, other, first)
+    return first[:width]
+
+
+def rotate_bytes(word: Any, count: Any, byte_bits: int) -> Any:
+    """The word with byte i moved to byte (i + count) mod bytes; count has exactly the bits to number the bytes."""
+    for stage in range(len(count)):
+        word = Mux(count[stage], word.rotate_left(byte_bits << stage), word)
+    return word

@@ -1,0 +1,182 @@
+"""The store unit (docs/timing.md, section 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.lib import fifo
+
+from hw.config import Config
+from hw.isa import Opcode, Unit
+from hw.rtl.axi import ADDRESS_BITS
+from hw.rtl.hdl import Cat, Component, Const, In, Module, Mux, Out, Signal, signed
+from hw.rtl.layouts import BYTE_BITS, instruction_view, unit_bits
+from hw.rtl.logic import exact_log2, rotate_bytes
+from hw.rtl.read_port import OUTSTANDING_BITS
+from hw.rtl.walk import BurstWalker, PieceWalker, pieces_of
+from hw.timing import IN_FLIGHT
+
+
+class StoreUnit(Component):
+    """Stores, from the output buffer to the write channels.
+
+    `start` takes an instruction, which stands at `instruction` from the next cycle on; `free` permits the next start.
+    `read`: bus words `word` and the next of the output buffer are wanted at `low` and `high` in the next cycle, to stay
+    there until the next `read`. `done`: the last response of the oldest instruction has come. `stop` ends
+    presenting addresses; what has been addressed is still written. `outstanding`: some burst has no response yet.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self._cfg = cfg
+        self._full = Signal()  # the W register holds a whole beat
+        word = ADDRESS_BITS - exact_log2(cfg.bus_bytes)
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(unit_bits(Unit.STORE, cfg)),
+                "free": Out(1),
+                "done": Out(1),
+                "working": Out(1),
+                "stop": In(1),
+                "outstanding": Out(1),
+                "read": Out(1),
+                "word": Out(cfg.sram_address_bits - exact_log2(cfg.bus_bytes)),
+                "low": In(cfg.bus_bits),
+                "high": In(cfg.bus_bits),
+                "awvalid": Out(1),
+                "awready": In(1),
+                "awword": Out(word),
+                "awbeats": Out(range(cfg.burst_beats + 1)),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "wdata": Out(cfg.bus_bits),
+                "wstrb": Out(cfg.bus_bytes),
+                "wlast": Out(1),
+                "bvalid": In(1),
+                "bready": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m, cfg = Module(), self._cfg
+        job = instruction_view(Opcode.STORE, cfg, self.instruction)
+        decoding, busy, taken, last_of_all = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += decoding.eq(self.start)
+        with m.If(self.start):
+            m.d.sync += busy.eq(1)
+        with m.Elif(taken & last_of_all):
+            m.d.sync += busy.eq(0)
+        m.d.comb += [self.free.eq(~busy), taken.eq(self.wvalid & self.wready)]
+        issued = self._addresses(m, job, decoding, taken)
+        self._data(m, job, decoding, taken, last_of_all)
+        self._responses(m, taken & last_of_all, issued)
+        return m
+
+    def _walk(self, m: Module, name: str, job: Any, decoding: Signal) -> BurstWalker:
+        m.submodules[name] = bursts = BurstWalker(self._cfg)
+        m.d.comb += [
+            bursts.load.eq(decoding),
+            *(bursts.job[n].eq(job[n]) for n in bursts.job.shape().members),
+        ]
+        return bursts
+
+    def _addresses(self, m: Module, job: Any, decoding: Signal, taken: Signal) -> Signal:
+        """AW, and the bursts whose data may go; returns how many addresses have been accepted, modulo its width."""
+        bursts = self._walk(m, "bursts", job, decoding)
+        issued, owed = Signal(OUTSTANDING_BITS), Signal(OUTSTANDING_BITS)
+        waiting, accepted = Signal(), Signal()
+        m.d.comb += [
+            # Once presented, an address stays until it is accepted. The bound on those owed is never reached with a
+            # memory that bounds what is outstanding.
+            self.awvalid.eq(bursts.valid & (waiting | (~self.stop & ~owed.all()))),
+            self.awword.eq(bursts.word),
+            self.awbeats.eq(bursts.beats),
+            accepted.eq(self.awvalid & self.awready),
+            bursts.next.eq(accepted),
+            self.wvalid.eq(self._full & (owed != 0)),
+        ]
+        m.d.sync += [
+            waiting.eq(self.awvalid & ~self.awready),
+            issued.eq(issued + accepted),
+            owed.eq(owed + accepted - (taken & self.wlast)),
+        ]
+        return issued
+
+    def _data(self, m: Module, job: Any, decoding: Signal, taken: Signal, last_of_all: Signal) -> None:
+        """Three stages that move together: walk, buffer output, W register, which collects the pieces of a beat."""
+        cfg = self._cfg
+        low = exact_log2(cfg.bus_bytes)
+        bursts = self._walk(m, "data_bursts", job, decoding)
+        m.submodules.walker = walker = PieceWalker(cfg)
+        move, burst_end = Signal(), Signal()
+        beat = Signal(range(cfg.burst_beats))
+        m.d.comb += [
+            walker.load.eq(decoding),
+            walker.job.eq(pieces_of(m, job, cfg)),
+            move.eq(~self._full | taken),
+            walker.next.eq(walker.valid & move),
+            self.working.eq(walker.next),
+            self.read.eq(walker.next),
+            self.word.eq(walker.sram >> low),
+            burst_end.eq(walker.beat_end & (beat + 1 == bursts.beats)),
+            bursts.next.eq(walker.next & burst_end),
+        ]
+        with m.If(walker.next & walker.beat_end):
+            m.d.sync += beat.eq(Mux(burst_end, 0, beat + 1))
+
+        # Second stage: beside the buffer's output, what it is.
+        valid, beat_end, burst_last, end = Signal(), Signal(), Signal(), Signal()
+        offset, position = Signal(low), Signal(low)
+        length = Signal.like(walker.length)
+        with m.If(move):
+            m.d.sync += [
+                valid.eq(walker.valid),
+                beat_end.eq(walker.beat_end),
+                burst_last.eq(burst_end),
+                end.eq(walker.end),
+                offset.eq(walker.sram[:low]),
+                position.eq(walker.position),
+                length.eq(walker.length),
+            ]
+        from_low = (Const(-1, signed(cfg.bus_bytes)) << offset)[: cfg.bus_bytes]
+        lanes = range(0, cfg.bus_bits, BYTE_BITS)
+        joined = Cat(
+            Mux(from_low[i], self.low[at : at + BYTE_BITS], self.high[at : at + BYTE_BITS])
+            for i, at in enumerate(lanes)
+        )
+        aligned = Signal(cfg.bus_bits)
+        mask = Signal(cfg.bus_bytes)
+        m.d.comb += [
+            aligned.eq(rotate_bytes(joined, (position - offset)[:low], BYTE_BITS)),
+            mask.eq(((1 << length) - 1) << position),
+        ]
+
+        # Third stage.
+        partial = Signal()
+        with m.If(move):
+            m.d.sync += [self._full.eq(valid & beat_end), partial.eq((valid & ~beat_end) | (partial & ~valid))]
+            with m.If(valid):
+                m.d.sync += [
+                    self.wstrb.eq(mask | Mux(partial, self.wstrb, 0)),
+                    self.wlast.eq(burst_last),
+                    last_of_all.eq(end),
+                ]
+                for i, at in enumerate(lanes):
+                    with m.If(mask[i]):
+                        m.d.sync += self.wdata[at : at + BYTE_BITS].eq(aligned[at : at + BYTE_BITS])
+
+    def _responses(self, m: Module, finished: Any, issued: Signal) -> None:
+        """Responses come in order: an instruction is done when as many have come as had been issued at its end."""
+        m.submodules.ends = ends = fifo.SyncFIFO(width=len(issued), depth=IN_FLIGHT)
+        answered, following = Signal.like(issued), Signal.like(issued)
+        m.d.comb += [
+            self.bready.eq(1),
+            following.eq(answered + 1),
+            ends.w_data.eq(issued),
+            ends.w_en.eq(finished),
+            self.done.eq(self.bvalid & ends.r_rdy & (ends.r_data == following)),
+            ends.r_en.eq(self.done),
+            self.outstanding.eq((issued != answered) | self.awvalid),
+        ]
+        with m.If(self.bvalid):
+            m.d.sync += answered.eq(following)
