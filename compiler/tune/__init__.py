@@ -1,0 +1,1 @@
+"""The automated optimiser: schedule spaces, features, cost models, explorers, measuring, database."""
