@@ -109,6 +109,8 @@ class VdlaTarget(Target):
         }
         if ops[0] not in forms or ops[1:] not in forms[ops[0]]:
             return f"VDLA has no program for {' + '.join(ops)} (32-bit results do not leave the accelerators)"
+        if ops[-1] == "qadd" and len(ops) > 1 and group.nodes[-1].inputs[0] is group.nodes[-1].inputs[1]:
+            return "a fused addition takes its other operand from DRAM, this one adds the result to itself"
         try:
             self._emitter(group)
         except CapacityError as error:
