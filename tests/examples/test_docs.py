@@ -100,11 +100,31 @@ def test_schedule_page_names_every_primitive() -> None:
     assert missing == []
 
 
-def test_readme_figures_are_current() -> None:
+def resnet18_cycles(config: vdla.Config, virtual_threads: bool = True) -> int | None:
+    artifact = vdla.compile("resnet18", config=config, virtual_threads=virtual_threads)
+    return vdla.simulate(artifact, np.zeros(artifact.inputs[0].shape, np.float32)).cycles
+
+
+def figure(page: str, pattern: str) -> int:
+    """The one number with thousands separators that a pattern's group finds in a page."""
+    found = {int(n.replace(",", "")) for n in re.findall(pattern, (ROOT / page).read_text(encoding="utf-8"), re.M)}
+    assert len(found) == 1, found
+    return found.pop()
+
+
+def test_readme_figure_is_current() -> None:
     """ResNet-18's cycles as the README has them, up to the tuning of a tile or two."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    figure = re.search(r"^([\d,]+) cycles, ", readme, re.MULTILINE)
-    assert figure is not None
-    artifact = vdla.compile("resnet18")
-    run = vdla.simulate(artifact, np.zeros(artifact.inputs[0].shape, np.float32))
-    assert run.cycles == pytest.approx(int(figure[1].replace(",", "")), rel=0.01)
+    written = figure("README.md", r"^([\d,]+) cycles, [\d.]+ ms")
+    assert resnet18_cycles(vdla.Config.load("pynq-z1")) == pytest.approx(written, rel=0.01)
+    assert figure("docs/latency_hiding.md", r"^on +([\d,]+) cycles") == written
+
+
+@pytest.mark.slow
+def test_further_figures_are_current() -> None:
+    machine = vdla.Config.load("pynq-z1")
+    off = figure("README.md", r"network takes ([\d,]+) cycles")
+    assert resnet18_cycles(machine, virtual_threads=False) == pytest.approx(off, rel=0.01)
+    assert figure("docs/latency_hiding.md", r"^off +([\d,]+) cycles") == off
+    large = machine.with_(block_in=32, block_out=32, bus_bits=128)
+    written = figure("README.md", r"^total .* ([\d,]+) +[\d.]+ % +[\d.]+$")
+    assert resnet18_cycles(large) == pytest.approx(written, rel=0.01)
