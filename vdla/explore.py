@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,6 +55,8 @@ class Row:
             and 0 when the configuration itself is illegal.
         cycles, time_ms, utilization: of one inference; None when refused, and in a functional simulation.
         stalls: cause -> cycles without a product.
+        moved_to_cpu: operator -> reason, for those that do not fit this machine and ran on the CPU, but on VDLA in
+            another row. Their time is not in `cycles`, so such a row is not compared with the others.
         outputs: name -> ``{"shape", "dtype", "sha256"}``.
         compile_s, simulate_s: seconds on the computer that explores.
     """
@@ -72,9 +74,15 @@ class Row:
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
     stalls: Mapping[str, int] = field(default_factory=dict)
+    moved_to_cpu: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     compile_s: float = 0.0
     simulate_s: float = 0.0
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it ran, with everything on VDLA that any row has there."""
+        return self.refusal is None and not self.moved_to_cpu
 
     @property
     def dram_bytes(self) -> int:
@@ -103,17 +111,19 @@ class Exploration:
     def document(self) -> dict[str, Any]:
         """The content of explore.json, of plain Python values; the schema is report/explore_schema.json."""
         ran = [row for row in self.rows if row.refusal is None]
-        first = ran[0] if ran else None
+        reference = next((row.time_ms for row in ran if row.comparable), None)
         rows = []
         for row in self.rows:
-            entry = asdict(row)
-            entry["dram_bytes"] = row.dram_bytes
-            entry["change"] = entry["outputs_equal"] = None
-            if first is not None and row.refusal is None:
-                entry["outputs_equal"] = row.outputs == first.outputs
-                if row.time_ms is not None and first.time_ms:
-                    entry["change"] = row.time_ms / first.time_ms - 1
-            rows.append(entry)
+            change = row.time_ms / reference - 1 if row.comparable and row.time_ms is not None and reference else None
+            rows.append(
+                {
+                    **asdict(row),
+                    "dram_bytes": row.dram_bytes,
+                    "comparable": row.comparable,
+                    "change": change,
+                    "outputs_equal": row.outputs == ran[0].outputs if row.refusal is None else None,
+                }
+            )
         return {
             "schema": SCHEMA,
             "model": self.model,
@@ -121,7 +131,11 @@ class Exploration:
             "config": {**self.config.to_dict(), "fingerprint": self.config.fingerprint},
             "grid": {key: list(values) for key, values in self.grid.items()},
             "rows": rows,
-            "pareto": {cost: pareto(rows, cost) for cost in ("multipliers", "buffer_bytes")},
+            "pareto": {
+                "both": pareto(rows, "multipliers", "buffer_bytes"),
+                "multipliers": pareto(rows, "multipliers"),
+                "buffer_bytes": pareto(rows, "buffer_bytes"),
+            },
             "wall_s": self.wall_s,
         }
 
@@ -135,15 +149,15 @@ class Exploration:
         return capture.get()
 
     def best(self, by: Measure = "time_ms", *, where: Callable[[Row], bool] = lambda _: True) -> Row:
-        """The row with the least `by` (for ``"utilization"``: the most) of those that ran and that `where` admits.
+        """The row with the least `by` (for ``"utilization"``: the most) of the comparable ones that `where` admits.
 
         Raises:
             UsageError: when there is none.
         """
         sign = -1 if by == "utilization" else 1
-        rows = [row for row in self.rows if row.refusal is None and getattr(row, by) is not None and where(row)]
+        rows = [row for row in self.rows if row.comparable and getattr(row, by) is not None and where(row)]
         if not rows:
-            raise UsageError(f"none of the {len(self.rows)} configurations is admitted and has '{by}'")
+            raise UsageError(f"none of the {len(self.rows)} configurations is comparable, admitted and has '{by}'")
         return min(rows, key=lambda row: sign * getattr(row, by))
 
     def save(self, folder: str | Path) -> list[str]:
@@ -214,10 +228,11 @@ def explore(
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     tell = progress or (lambda *_: None)
     if jobs == 1:
-        rows = list(_in_turn(work, points, tell))
+        placed = list(_in_turn(work, points, tell))
     else:
-        rows = _in_processes(work, points, min(jobs, len(points)), tell)
-    return Exploration(graph.name, base, sim, dict(grid), tuple(rows), time.perf_counter() - started)
+        placed = _in_processes(work, points, min(jobs, len(points)), tell)
+    rows = tuple(_with_moves(placed))
+    return Exploration(graph.name, base, sim, dict(grid), rows, time.perf_counter() - started)
 
 
 def _check_grid(base: Config, grid: Mapping[str, Sequence[Value]]) -> None:
@@ -235,6 +250,18 @@ def _check_grid(base: Config, grid: Mapping[str, Sequence[Value]]) -> None:
             raise UsageError(f"{key}: give at least one value")
 
 
+_Placement = Mapping[str, str | None]
+"""Operator -> why it ran on the CPU; None for those on VDLA."""
+
+
+def _with_moves(placed: Sequence[tuple[Row, _Placement]]) -> Iterator[Row]:
+    """The rows with `moved_to_cpu`, which only all of them together tell."""
+    on_vdla = {node for _, placement in placed for node, reason in placement.items() if reason is None}
+    for row, placement in placed:
+        moved = {node: why for node, why in placement.items() if why is not None and node in on_vdla}
+        yield replace(row, moved_to_cpu=moved)
+
+
 @dataclass(frozen=True)
 class _Work:
     """What all rows have in common; can be pickled."""
@@ -248,8 +275,8 @@ class _Work:
     inputs: Mapping[str, np.ndarray]
     sim: SimName
 
-    def row(self, parameters: Mapping[str, Value], progress: Progress | None = None) -> Row:
-        """Compiles and simulates one machine."""
+    def row(self, parameters: Mapping[str, Value], progress: Progress | None = None) -> tuple[Row, _Placement]:
+        """Compiles and simulates one machine; where the operators ran comes with the row."""
         machine: dict[str, Any] = {}
         try:
             config = _changed(self.base, parameters)
@@ -270,13 +297,14 @@ class _Work:
             )
             document = simulate(artifact, self.inputs, sim=self.sim, progress=progress).document
         except (VdlaError, CompileError) as error:
-            return Row(parameters=parameters, refusal=" ".join(str(error).split()), **machine)
+            return Row(parameters=parameters, refusal=" ".join(str(error).split()), **machine), {}
         totals = document["totals"]
         names = (
             "cycles", "time_ms", "utilization", "macs", "mac_floor_cycles", "dram_read_bytes", "dram_write_bytes",
             "stalls",
         )  # fmt: skip
-        return Row(
+        placement = {node: layer.get("reason") for layer in document["layers"] for node in layer["nodes"]}
+        row = Row(
             parameters=parameters,
             **machine,
             **{name: totals[name] for name in names},
@@ -284,6 +312,7 @@ class _Work:
             compile_s=document["compile"]["wall_s"],
             simulate_s=totals["wall_s"],
         )
+        return row, placement
 
 
 def _changed(base: Config, parameters: Mapping[str, Value]) -> Config:
@@ -298,7 +327,7 @@ def _label(parameters: Mapping[str, Value]) -> str:
     return " ".join(f"{key.removeprefix('vdla.')}={value}" for key, value in parameters.items())
 
 
-def _in_turn(work: _Work, points: Sequence[Mapping[str, Value]], tell: Progress) -> Iterator[Row]:
+def _in_turn(work: _Work, points: Sequence[Mapping[str, Value]], tell: Progress) -> Iterator[tuple[Row, _Placement]]:
     for done, parameters in enumerate(points):
 
         def step(what: str, *_: int, done: int = done, label: str = _label(parameters)) -> None:
@@ -318,12 +347,14 @@ def _start(work: _Work) -> None:
     _work = work
 
 
-def _row(parameters: Mapping[str, Value]) -> Row:
+def _row(parameters: Mapping[str, Value]) -> tuple[Row, _Placement]:
     assert _work is not None, "the pool's initializer has run"
     return _work.row(parameters)
 
 
-def _in_processes(work: _Work, points: Sequence[Mapping[str, Value]], jobs: int, tell: Progress) -> list[Row]:
+def _in_processes(
+    work: _Work, points: Sequence[Mapping[str, Value]], jobs: int, tell: Progress
+) -> list[tuple[Row, _Placement]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vdla.cli.common import json_option, print_json, stdout
-from vdla.report import compare_tables, print_report, read_document
+from vdla.report import compare_tables, exploration, print_report, read_document
 
 
 @click.command("report")
@@ -15,7 +15,17 @@ from vdla.report import compare_tables, print_report, read_document
 @click.argument("other", metavar="[OTHER]", type=click.Path(path_type=Path), required=False)
 @json_option
 def report_command(folder: Path, other: Path | None, as_json: bool) -> None:
-    """Show the report in DIR; with OTHER, both side by side and the parameters in which they differ."""
+    """Show the report in DIR; with OTHER, both side by side and the parameters in which they differ.
+
+    DIR may also hold an exploration, from `vdla explore`.
+    """
+    if other is None and (folder / exploration.DOCUMENT).is_file():
+        document = read_document(folder, exploration.DOCUMENT, exploration.SCHEMA)
+        if as_json:
+            print_json(document)
+        else:
+            exploration.print_exploration(document, stdout())
+        return
     first = read_document(folder)
     if other is None:
         if as_json:

@@ -17,14 +17,23 @@ SCHEMA = "vdla.explore/1"
 Document = Mapping[str, Any]
 
 
-def pareto(rows: Sequence[Mapping[str, Any]], cost: str) -> list[int]:
-    """Indices of the timed rows that no other beats in both time and `cost`, by rising cost."""
-    timed = [(row[cost], row["time_ms"], index) for index, row in enumerate(rows) if row["time_ms"] is not None]
+def pareto(rows: Sequence[Mapping[str, Any]], *costs: str) -> list[int]:
+    """Indices of the comparable rows that no other beats, by rising costs.
 
-    def beaten(price: float, time: float) -> bool:
-        return any(p <= price and t <= time and (p, t) != (price, time) for p, t, _ in timed)
+    A row beats another if it is no slower and no dearer in any of the `costs`, and better in one of these.
+    """
+    points = {n - 1: (*(float(rows[n - 1][cost]) for cost in costs), time) for time, n in timed_rows(rows)}
 
-    return [index for price, time, index in sorted(timed) if not beaten(price, time)]
+    def beaten(point: tuple[float, ...]) -> bool:
+        return any(o != point and all(x <= y for x, y in zip(o, point, strict=True)) for o in points.values())
+
+    return sorted((index for index, point in points.items() if not beaten(point)), key=lambda index: points[index])
+
+
+def timed_rows(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, int]]:
+    """(time in ms, number in the table) of the rows whose times can be compared."""
+    numbered = enumerate(rows, 1)
+    return [(row["time_ms"], number) for number, row in numbered if row["comparable"] and row["time_ms"] is not None]
 
 
 def varying(document: Document) -> list[str]:
@@ -40,21 +49,30 @@ def print_exploration(document: Document, console: Console) -> None:
     for number, row in enumerate(rows, 1):
         if row["refusal"] is not None:
             print_line(console, f"{number} refused: {row['refusal']}")
-    timed = [(row["time_ms"], number) for number, row in enumerate(rows, 1) if row["time_ms"] is not None]
+        elif row["moved_to_cpu"]:
+            print_line(console, f"{number} not compared: {moved_text(row['moved_to_cpu'])}")
+    timed = timed_rows(rows)
     if timed:
         number = min(timed)[1]
         row = rows[number - 1]
         values = ", ".join(f"{key}={row['parameters'][key]}" for key in varying(document))
         print_line(console, f"fastest: {number} ({values}), {row['cycles']:,} cycles")
     ran = [row for row in rows if row["refusal"] is None]
-    if ran:
+    if len(ran) > 1:
         equal = all(row["outputs_equal"] for row in ran)
         print_line(console, f"outputs of the {len(ran)} that ran: {'the same bits' if equal else 'different'}")
-    print_line(console, f"{len(rows)} configurations in {document['wall_s']:.1f} s")
+    print_line(console, f"{len(rows)} configuration{'s' if len(rows) != 1 else ''} in {document['wall_s']:.1f} s")
+
+
+def moved_text(moved: Mapping[str, str]) -> str:
+    """Which operators are on the CPU here and on VDLA in other rows, with the first one's reason."""
+    name, reason = next(iter(moved.items()))
+    others = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
+    return f"on the CPU {name}{others} ({reason})"
 
 
 def exploration_table(document: Document) -> Table:
-    """One line a machine, in the grid's order; ``*`` marks the Pareto front of time over multipliers or buffers."""
+    """One line a machine, in the grid's order; ``*`` marks the Pareto front of time, multipliers and buffers."""
     keys = varying(document)
     fixed = [f"{key}={values[0]}" for key, values in document["grid"].items() if key not in keys]
     title = f"{document['model']} on variations of {document['config']['name']} ({document['sim']})"
@@ -66,7 +84,7 @@ def exploration_table(document: Document) -> Table:
         table.add_column(heading, justify="right")
     for heading in ("front", "main stall", "outputs"):
         table.add_column(heading)
-    front = {index for indices in document["pareto"].values() for index in indices}
+    front = document["pareto"]["both"]
     for index, row in enumerate(document["rows"]):
         cells = [str(index + 1), *(str(row["parameters"][key]) for key in keys)]
         if row["refusal"] is not None:
@@ -76,16 +94,23 @@ def exploration_table(document: Document) -> Table:
             *cells,
             _number(row["cycles"], ","),
             _number(row["time_ms"], ".4g"),
-            "" if row["change"] is None else f"{100 * row['change']:+.1f} %",
+            change_text(row),
             "" if row["utilization"] is None else f"{100 * row['utilization']:.1f} %",
-            f"{row['dram_bytes'] / 1e6:.2f}",
-            f"{row['buffer_bytes'] / 1024:g}",
+            f"{row['dram_bytes'] / 1e6:.3g}",
+            f"{row['buffer_bytes'] / 1024:.4g}",
             f"{row['multipliers']:,}",
             "*" if index in front else "",
             main_stall(row["stalls"], row["cycles"]),
             "same" if row["outputs_equal"] else "DIFFERENT",
         )
     return table
+
+
+def change_text(row: Mapping[str, Any]) -> str:
+    """The change in time, or how many operators are not where the other rows have them."""
+    if row["moved_to_cpu"]:
+        return f"({len(row['moved_to_cpu'])} on CPU)"
+    return "" if row["change"] is None else f"{100 * row['change']:+.1f} %"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -101,7 +126,7 @@ def render_files(document: Document) -> dict[str, bytes]:
     files = {DOCUMENT: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode()}
     keys = varying(document)
     picture = None
-    if any(row["time_ms"] is not None for row in document["rows"]):
+    if timed_rows(document["rows"]):
         picture = files["explore.png"] = trade_offs(document, keys)
     files["index.html"] = exploration_page(document, picture, keys).encode()
     return files

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from vdla.report.exploration import change_text, moved_text
 from vdla.report.table import main_stall
 
 GEMM_COLOUR = "#2f7d4f"
@@ -34,9 +35,13 @@ def page(document: Mapping[str, Any], roofline: bytes | None, timeline: bytes | 
 
 def exploration_page(document: Mapping[str, Any], picture: bytes | None, columns: list[str]) -> str:
     """The page of an exploration; `columns` are the parameters that differ between the rows."""
-    front = {index for indices in document["pareto"].values() for index in indices}
     return _template("exploration.html").render(
-        d=document, columns=columns, front=front, main_stall=main_stall, picture=_embedded(picture)
+        d=document,
+        columns=columns,
+        main_stall=main_stall,
+        change=change_text,
+        moved=moved_text,
+        picture=_embedded(picture),
     )
 
 

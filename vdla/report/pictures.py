@@ -8,9 +8,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from runtime.profile import InstructionTrace
+from vdla.report.exploration import timed_rows
 from vdla.report.lanes import UNITS, lane, layer_spans, occupancy
 
 BINS = 1600
@@ -19,6 +23,9 @@ BINS = 1600
 
 LEGEND_ROWS = 40
 """Rows of an exploration that its picture explains; the table has all of them."""
+
+MOST_TICKS = 12
+"""Up to so many different costs stand on the axis themselves."""
 
 
 def roofline(document: Mapping[str, Any]) -> bytes:
@@ -101,57 +108,67 @@ def timeline(document: Mapping[str, Any], trace: InstructionTrace) -> bytes:
 
 
 def trade_offs(document: Mapping[str, Any], keys: Sequence[str]) -> bytes:
-    """Time over what a machine costs, numbered like the rows of the table, the Pareto front marked.
+    """Time over what a machine costs, for the rows that can be compared, numbered like those of the table.
 
-    There is a panel for multipliers and one for buffers, whichever of them differ between the rows; where neither
-    does, the rows stand side by side. Time is in cycles, or in ms if the clocks differ.
+    There is a panel for multipliers and one for buffers, whichever of them differ between the rows, each with its
+    Pareto front; where neither does, the rows stand side by side. Time is in cycles, or in ms if the clocks differ.
     """
-    rows = {number: row for number, row in enumerate(document["rows"], 1) if row["time_ms"] is not None}
+    rows = {number: document["rows"][number - 1] for _, number in timed_rows(document["rows"])}
+    measure = "time_ms" if "vdla.clock_mhz" in keys else "cycles"
+    times = {number: row[measure] for number, row in rows.items()}
     costs = {"multipliers": ("multipliers", 1), "buffer_bytes": ("on-chip buffers, KiB", 1024)}
     panels = [cost for cost in costs if len({row[cost] for row in rows.values()}) > 1]
-    measure, unit = ("time_ms", "ms") if "vdla.clock_mhz" in keys else ("cycles", "cycles")
     figure = Figure(figsize=(5.5 * max(len(panels), 1) + 3, 4.6), layout="constrained")
     for axes, cost in zip(figure.subplots(1, max(len(panels), 1), squeeze=False)[0], panels or [None], strict=True):
         if cost is None:
-            places = {number: float(number) for number in rows}
-            front = []
             axes.set_xlabel("row")
-            axes.set_xticks(list(rows))
+            _points(axes, {number: float(number) for number in rows}, times, [])
         else:
             label, scale = costs[cost]
-            places = {number: row[cost] / scale for number, row in rows.items()}
-            front = [index + 1 for index in document["pareto"][cost]]
             axes.set_xlabel(label)
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter("{x:g}")
-            corners = [(places[number], rows[number][measure]) for number in front]
-            axes.step(*zip(*corners, strict=True), where="post", color="#2f7d4f", label="Pareto front")
-        together: dict[tuple[float, float], list[int]] = {}
-        for number, row in rows.items():
-            together.setdefault((places[number], row[measure]), []).append(number)
-        for (x, y), numbers in together.items():
-            colour = "#2f7d4f" if set(numbers) & set(front) else "#8a93a0"
-            axes.scatter(x, y, s=36, color=colour, zorder=3)
-            text = ", ".join(map(str, numbers))
-            axes.annotate(text, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
-        axes.set_ylim(0, 1.1 * max(row[measure] for row in rows.values()))
-        axes.set_ylabel(unit)
-        axes.yaxis.set_major_formatter("{x:,.4g}" if unit == "ms" else "{x:,.0f}")
-        axes.grid(True, alpha=0.3)
-        if front:
-            axes.legend(fontsize=8, frameon=False)
+            places = {number: row[cost] / scale for number, row in rows.items()}
+            _points(axes, places, times, [index + 1 for index in document["pareto"][cost]])
+        axes.set_ylabel("ms" if measure == "time_ms" else measure)
+        axes.yaxis.set_major_formatter("{x:,.4g}" if measure == "time_ms" else "{x:,.0f}")
     figure.suptitle(_plain(f"{document['model']} on variations of {document['config']['name']}"), fontsize=10)
-    shown = list(rows.items())[:LEGEND_ROWS]
-    for number, row in shown:
-        values = ", ".join(f"{key.partition('.')[2]} {row['parameters'][key]}" for key in keys)
-        figure.axes[0].plot([], [], " ", label=_plain(f"{number}: {values}"))
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    chosen = [(h, t) for h, t in zip(handles, labels, strict=True) if t != "Pareto front"]
+    lines = [
+        f"{number}: " + ", ".join(f"{key.partition('.')[2]} {row['parameters'][key]}" for key in keys)
+        for number, row in list(rows.items())[:LEGEND_ROWS]
+    ]
     figure.legend(
-        [h for h, _ in chosen], [t for _, t in chosen], loc="outside right upper", fontsize=7, frameon=False,
-        handlelength=0, handletextpad=0,
+        [Line2D([], []) for _ in lines], [_plain(line) for line in lines],
+        loc="outside right upper", fontsize=7, frameon=False, handlelength=0, handletextpad=0,
     )  # fmt: skip
     return _png(figure)
+
+
+def _points(axes: Axes, places: Mapping[int, float], times: Mapping[int, float], front: Sequence[int]) -> None:
+    """Numbered points, those of the front on top and joined; points at nearly one place share their label."""
+    top = 1.1 * max(times.values())
+    axes.scatter(list(places.values()), list(times.values()), s=36, color="#8a93a0", zorder=2)
+    if front:
+        x, y = [places[number] for number in front], [times[number] for number in front]
+        axes.step(x, y, where="post", color="#2f7d4f", marker="o", zorder=3, label="Pareto front")
+        axes.legend(fontsize=8, frameon=False)
+    labels: list[tuple[float, float, list[int]]] = []
+    for number in sorted(places, key=lambda number: (places[number], times[number], number)):
+        x, y = places[number], times[number]
+        if labels and labels[-1][0] == x and y - labels[-1][1] < 0.03 * top:
+            labels[-1][2].append(number)
+        else:
+            labels.append((x, y, [number]))
+    for x, y, numbers in labels:
+        text = ", ".join(map(str, numbers))
+        axes.annotate(text, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    ticks = sorted(set(places.values()))
+    if len(ticks) <= MOST_TICKS:
+        axes.set_xticks(ticks)
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:.4g}")
+    axes.margins(x=0.1)
+    axes.set_ylim(0, top)
+    axes.grid(True, alpha=0.3)
 
 
 def _short(name: str, limit: int = 28) -> str:
