@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ def run_python(*arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
+@cache
 def run_example(name: str, *arguments: str) -> str:
     """Standard output of an example."""
     return run_python(str(ROOT / "examples" / name), *arguments)
