@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from rich.console import Console
 
 import vdla
 import vdla.report
@@ -20,7 +21,7 @@ from runtime.errors import InputError
 from vdla.cli import run_cli
 from vdla.cli.explore import parse_grid, time_left
 from vdla.errors import ReportError, UsageError
-from vdla.report.exploration import pareto
+from vdla.report.exploration import pareto, print_exploration
 
 SCHEMA = json.loads((Path(vdla.report.__file__).parent / "explore_schema.json").read_text())
 GRID = {"vdla.block_out": [4, 8], "vdla.bus_bits": [32, 48, 64]}
@@ -217,7 +218,22 @@ def test_run_refers_lists_to_explore(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize(
     ("elapsed", "done", "total", "text"),
-    [(5.0, 0, 6, ""), (10.0, 2, 6, "about 0:20 left"), (65.0, 1, 2, "about 1:05 left"), (9.0, 6, 6, "about 0:00 left")],
+    [
+        (5.0, 0, 6, ""),
+        (10.0, 2, 6, ", about 0:20 left"),
+        (65.0, 1, 2, ", about 1:05 left"),
+        (9.0, 6, 6, ", about 0:00 left"),
+    ],
 )
 def test_time_left(elapsed: float, done: int, total: int, text: str) -> None:
     assert time_left(elapsed, done, total) == text
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(160, ""), (80, "DRAM MB, ms"), (64, "DRAM MB, ms, outputs")])
+def test_narrow_terminal_gets_fewer_columns(explored: vdla.Exploration, width: int, left_out: str) -> None:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        print_exploration(explored.document, console)
+    out = capture.get()
+    assert "…" not in out and f"{explored.rows[5].cycles:,}" in out
+    assert (f"for the width of the terminal: {left_out}" in out) == bool(left_out)

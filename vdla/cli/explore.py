@@ -152,25 +152,24 @@ def _progress() -> Iterator[ProgressCallback]:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[so_far]}"),
     )
     console = Console(stderr=True)
     started = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("import", total=None, left="")
+        task = bar.add_task("import", total=None, so_far="")
 
         def update(step: str, done: int, total: int) -> None:
             left = time_left(time.monotonic() - started, done, total)
-            bar.update(task, description=step, completed=done, total=total, left=left)
+            bar.update(task, description=step, completed=done, total=total, so_far=f"{done} of {total}{left}")
 
         yield update
 
 
 def time_left(elapsed: float, done: int, total: int) -> str:
-    """What to expect if the rest is like what is done: ``about 1:05 left``; '' at the beginning."""
+    """What to expect if the rest is like what is done: ``, about 1:05 left``; '' at the beginning."""
     if not done:
         return ""
     minutes, seconds = divmod(round(elapsed * (total - done) / done), 60)
-    return f"about {minutes}:{seconds:02} left"
+    return f", about {minutes}:{seconds:02} left"

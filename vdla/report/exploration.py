@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from vdla.report.table import main_stall, print_line
@@ -44,7 +46,10 @@ def varying(document: Document) -> list[str]:
 
 def print_exploration(document: Document, console: Console) -> None:
     """Prints the rows, the reasons of refusals and the fastest row."""
-    console.print(exploration_table(document))
+    table, without = _fitting_table(document, console)
+    console.print(table)
+    if without:
+        print_line(console, f"left out for the width of the terminal: {', '.join(without)}")
     rows = document["rows"]
     for number, row in enumerate(rows, 1):
         if row["refusal"] is not None:
@@ -56,6 +61,7 @@ def print_exploration(document: Document, console: Console) -> None:
         number = min(timed)[1]
         row = rows[number - 1]
         values = ", ".join(f"{key}={row['parameters'][key]}" for key in varying(document))
+        print_line(console, "* Pareto front of time, multipliers and buffers")
         print_line(console, f"fastest: {number} ({values}), {row['cycles']:,} cycles")
     ran = [row for row in rows if row["refusal"] is None]
     if len(ran) > 1:
@@ -71,39 +77,51 @@ def moved_text(moved: Mapping[str, str]) -> str:
     return f"on the CPU {name}{others} ({reason})"
 
 
-def exploration_table(document: Document) -> Table:
+COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "cycles": lambda row: _number(row["cycles"], ","),
+    "ms": lambda row: _number(row["time_ms"], ".4g"),
+    "change": lambda row: change_text(row),
+    "utilization": lambda row: _number(row["utilization"], ".1%").replace("%", " %"),
+    "DRAM MB": lambda row: f"{row['dram_bytes'] / 1e6:.3g}",
+    "buffers KiB": lambda row: f"{row['buffer_bytes'] / 1024:.4g}",
+    "multipliers": lambda row: f"{row['multipliers']:,}",
+    "main stall": lambda row: main_stall(row["stalls"], row["cycles"]),
+    "outputs": lambda row: "same" if row["outputs_equal"] else "DIFFERENT",
+}
+"""Heading and cell of what was measured."""
+
+DROPPED_FIRST = ("DRAM MB", "ms", "outputs", "utilization", "buffers KiB", "multipliers", "main stall")
+"""Columns in the order in which a narrow terminal goes without them."""
+
+
+def exploration_table(document: Document, without: Sequence[str] = ()) -> Table:
     """One line a machine, in the grid's order; ``*`` marks the Pareto front of time, multipliers and buffers."""
     keys = varying(document)
+    columns = {heading: cell for heading, cell in COLUMNS.items() if heading not in without}
     fixed = [f"{key}={values[0]}" for key, values in document["grid"].items() if key not in keys]
     title = f"{document['model']} on variations of {document['config']['name']} ({document['sim']})"
-    table = Table(title=", ".join([title, *fixed]), title_justify="left")
-    table.add_column("#", justify="right")
-    for key in keys:
-        table.add_column(key.removeprefix("vdla."), justify="right")
-    for heading in ("cycles", "ms", "change", "utilization", "DRAM MB", "buffers KiB", "multipliers"):
-        table.add_column(heading, justify="right")
-    for heading in ("front", "main stall", "outputs"):
-        table.add_column(heading)
+    table = Table(title=", ".join([title, *fixed]), title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("#", *(key.removeprefix("vdla.") for key in keys), *columns):
+        table.add_column(heading, justify="left" if heading in ("main stall", "outputs") else "right")
     front = document["pareto"]["both"]
     for index, row in enumerate(document["rows"]):
-        cells = [str(index + 1), *(str(row["parameters"][key]) for key in keys)]
+        cells = [f"{index + 1}{'*' if index in front else ' '}", *(str(row["parameters"][key]) for key in keys)]
         if row["refusal"] is not None:
             table.add_row(*cells, "refused")
-            continue
-        table.add_row(
-            *cells,
-            _number(row["cycles"], ","),
-            _number(row["time_ms"], ".4g"),
-            change_text(row),
-            "" if row["utilization"] is None else f"{100 * row['utilization']:.1f} %",
-            f"{row['dram_bytes'] / 1e6:.3g}",
-            f"{row['buffer_bytes'] / 1024:.4g}",
-            f"{row['multipliers']:,}",
-            "*" if index in front else "",
-            main_stall(row["stalls"], row["cycles"]),
-            "same" if row["outputs_equal"] else "DIFFERENT",
-        )
+        else:
+            table.add_row(*cells, *(cell(row) for cell in columns.values()))
     return table
+
+
+def _fitting_table(document: Document, console: Console) -> tuple[Table, list[str]]:
+    """The table with as many columns as the console is wide, and those left out."""
+    without: list[str] = []
+    while True:
+        table = exploration_table(document, without)
+        width = Measurement.get(console, console.options.update_width(10_000), table).maximum
+        if width <= console.width or len(without) == len(DROPPED_FIRST):
+            return table, without
+        without.append(DROPPED_FIRST[len(without)])
 
 
 def change_text(row: Mapping[str, Any]) -> str:
