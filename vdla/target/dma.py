@@ -19,8 +19,14 @@ from itertools import product
 from typing import NamedTuple
 
 from compiler.ir import ITEM_BYTES, Buffer, Expr, For, If, IntImm, Load, Select, Stmt, Store, Var, free_vars
+from hw.isa import COUNT_BITS, STRIDE_BITS
 from vdla.target.affine import Split, compile_expr, conjuncts
 from vdla.target.errors import LoweringError
+
+MOST = (1 << COUNT_BITS) - 1
+"""Iterations of one loop of an instruction, at most."""
+LONGEST_STRIDE = (1 << STRIDE_BITS) - 1
+"""Bytes between two segments in DRAM, at most."""
 
 
 class Dim(NamedTuple):
@@ -71,14 +77,17 @@ def transfers(piece: Piece) -> list[Transfer]:
             rest.append(d)
     # The dimension that is contiguous in DRAM goes innermost: its segments form one run there.
     rest.sort(key=lambda d: (d.dram != seg, -d.count))
-    one = Dim(1, 0, 0)
-    x = rest[0] if rest else one
-    y = rest[1] if len(rest) > 1 else one
-    outer = rest[2:]
+    # What the fields cannot hold is left to several instructions: long strides, and loops beyond the counters.
+    within = [d for d in rest if piece.fill or d.dram <= LONGEST_STRIDE]
+    inner = within[:2] + [Dim(1, 0, 0)] * (2 - len(within))
+    outer = [d for d in rest if d not in within] + within[2:]
+    outer += [Dim(-(-d.count // MOST), d.sram * MOST, d.dram * MOST) for d in inner if d.count > MOST]
     out = []
     for at in product(*(range(d.count) for d in outer)):
         sram = piece.sram + sum(i * d.sram for i, d in zip(at, outer, strict=True))
         dram = piece.dram + sum(i * d.dram for i, d in zip(at, outer, strict=True))
+        parts = list(at[len(at) - sum(d.count > MOST for d in inner) :])
+        x, y = (Dim(min(d.count - parts.pop(0) * MOST, MOST), d.sram, d.dram) if d.count > MOST else d for d in inner)
         out.append(Transfer(sram, dram, seg, x, y, piece.fill))
     return out
 

@@ -36,12 +36,14 @@ from vdla.target.affine import compile_expr
 from vdla.target.dma import CopyNest
 from vdla.target.errors import CapacityError, LoweringError
 from vdla.target.fold import Folded, address
+from vdla.target.in_place import find_aliases
 from vdla.target.stream import Stream
 
 DMA_PRAGMA = "dma_copy"
 ALTERNATE_PRAGMA = "dma_alternate"
 """On a copy: each transfer goes to the other of two places, so that it need not wait for the use of the one before."""
 _LOAD_BUFFERS = {"inp": isa.Buffer.INP, "wgt": isa.Buffer.WGT, "aux": isa.Buffer.AUX, "uop": isa.Buffer.UOP}
+_SCOPES = ("inp", "wgt", "aux", "acc", "out")
 
 
 def capacity(cfg: Config, scope: str) -> int:
@@ -98,33 +100,12 @@ class Emitter:
             for leaf in walk_stmt(loop)
             if isinstance(leaf, Store)
         }
-        self._alias = self._find_aliases()
+        self._alias = find_aliases(func)
         self.needs = self._place()
         self.macs = 0
         self._run = self._statement(func.body, ())
 
     # ------------------------------------------------------------------------------------------- placement
-
-    def _find_aliases(self) -> dict[Buffer, Buffer]:
-        """Accumulator stages computed in place: result buffer -> operand buffer.
-
-        The machine's vector operations write the accumulator they read; a stage ``t[i] = f(x[i])`` with both in the
-        accumulators therefore shares its operand's place.
-        """
-        alias: dict[Buffer, Buffer] = {}
-        for stmt in walk_stmt(self.func.body):
-            if not isinstance(stmt, Evaluate) or not isinstance(stmt.value, Call):
-                continue
-            call = stmt.value
-            at = {"vdla.requant": (0, 1), "vdla.alu": (1, 2)}.get(call.name)
-            if at is None:
-                continue
-            dst, src = address(call.args[at[0]]).buffer, address(call.args[at[1]]).buffer
-            if dst is not src and dst.scope == src.scope == "acc":
-                if dst.elements != src.elements:
-                    raise LoweringError(f"{dst!r} is computed in place of {src!r}, which has another size")
-                alias[dst] = src
-        return alias
 
     def root(self, buffer: Buffer) -> Buffer:
         """The buffer in whose place ``buffer`` lies."""
@@ -138,8 +119,11 @@ class Emitter:
         self.offset: dict[Buffer, int] = {}
         self.size: dict[Buffer, int] = {}
         for buffer in self.allocations:
-            if buffer.scope not in _LOAD_BUFFERS and buffer.scope not in ("acc", "out"):
-                raise LoweringError(f"{buffer!r}: VDLA has no memory scope {buffer.scope!r}")
+            if buffer.scope not in _SCOPES:
+                raise LoweringError(
+                    f"stage '{buffer.name}' is in scope '{buffer.scope}', which VDLA does not have; put it into one of "
+                    f"{', '.join(_SCOPES)} with s[{buffer.name}].set_scope(...)"
+                )
             if self.root(buffer) is not buffer:
                 continue
             unit = vector_bytes(self.cfg, buffer.scope)

@@ -9,13 +9,18 @@ inwards does not change a result: for each accumulator the order of the operatio
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from compiler.ir import Call, Expr, IntImm, Load, Var, free_vars
+from hw.isa import COUNT_BITS
 from vdla.target.affine import Split, compile_expr
 from vdla.target.errors import LoweringError
+
+MOST = (1 << COUNT_BITS) - 1
+"""Iterations of one hardware loop, at most."""
 
 UopTuple = tuple[int, int, int, bool]  # dst, src, wgt, overwrite
 
@@ -74,7 +79,7 @@ class Folded:
             self.operands[name] = Operand(load, steps, compile_expr(split.base, outer), vector)
         deciding = {v for v in free_vars(first) if v not in zero}
         fixed = [any(self.operands[n].coefficients[i] for n in in_uops) for i in range(len(self.loops))]
-        movable = [v not in deciding and not fixed[i] for i, (v, _) in enumerate(self.loops)]
+        movable = [v not in deciding and not fixed[i] and n <= MOST for i, (v, n) in enumerate(self.loops)]
         order = self._merge([i for i in range(len(self.loops)) if movable[i]])
         self.hardware = order[-2:]
         taken = {i for chain in self.hardware for i in chain}
@@ -96,7 +101,9 @@ class Folded:
         for i in movable:
             if chains and chains[-1][-1] == i - 1:
                 extent = self.loops[i][1]
-                if all(o.coefficients[i - 1] == o.coefficients[i] * extent for o in self.operands.values()):
+                if math.prod(self.loops[j][1] for j in (*chains[-1], i)) <= MOST and all(
+                    o.coefficients[i - 1] == o.coefficients[i] * extent for o in self.operands.values()
+                ):
                     chains[-1] = (*chains[-1], i)
                     continue
             chains.append((i,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from vdla.target.graph_passes import IMAGE_CONV, vdla_passes
 from vdla.target.layout import act_layout, pack_depthwise_weights, pack_patch_weights, pack_weights
 from vdla.target.layout import pack_params as pack_entries
 from vdla.target.ops import add, conv2d, pool
-from vdla.target.ops.common import Requantization, ResidualAdd
+from vdla.target.ops.common import Requantization, ResidualAdd, Tile
 
 ANCHORS = ("conv2d", IMAGE_CONV, "dense", "max_pool2d", "avg_pool2d_sum", "qadd")
 TAKEN = (*ANCHORS, "requantize")
@@ -31,6 +31,18 @@ HOST_REASONS = {
     **dict.fromkeys(("pad", "transpose", "reshape", "layout_transform", "concat"), "moves data only"),
 }
 """Why the operators at the border of a network are not VDLA's."""
+
+
+class Tiles(Protocol):
+    """Tiles that are known to be good (from tuning): None where none is, and the estimate decides."""
+
+    def conv_tile(self, spec: conv2d.ConvSpec) -> conv2d.ConvTile | None:
+        """Of a convolution or dense group."""
+        ...
+
+    def vector_tile(self, spec: pool.PoolSpec | add.AddSpec) -> Tile | None:
+        """Of a pooling group or an addition."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,13 +66,15 @@ class VdlaTarget(Target):
     Args:
         cfg: the machine.
         virtual_threads: hide memory latency by two virtual threads (off: for comparison).
+        tiles: asked for each group's tile before it is chosen by estimate.
     """
 
     name = "vdla"
 
-    def __init__(self, cfg: Config, *, virtual_threads: bool = True) -> None:
+    def __init__(self, cfg: Config, *, virtual_threads: bool = True, tiles: Tiles | None = None) -> None:
         self.cfg = cfg
         self.virtual_threads = virtual_threads
+        self.tiles = tiles
 
     # ------------------------------------------------------------------------------------------ what it takes
 
@@ -160,20 +174,26 @@ class VdlaTarget(Target):
         return VdlaLayer(group.name, label, self._emitter(group), tuple(args), macs, names)
 
     def _emitter(self, group: FusedGroup) -> Emitter:
-        anchor, threads = group.nodes[0], self.virtual_threads
+        spec, threads, tiles = self._spec(group), self.virtual_threads, self.tiles
+        if isinstance(spec, conv2d.ConvSpec):
+            return conv2d.emitter(self.cfg, spec, threads, None if tiles is None else tiles.conv_tile(spec))
+        if isinstance(spec, add.AddSpec):
+            return add.emitter(self.cfg, spec, threads, None if tiles is None else tiles.vector_tile(spec))
+        return pool.emitter(self.cfg, spec, threads, None if tiles is None else tiles.vector_tile(spec))
+
+    def _spec(self, group: FusedGroup) -> conv2d.ConvSpec | pool.PoolSpec | add.AddSpec:
+        anchor = group.nodes[0]
         if anchor.op in ("conv2d", "dense", IMAGE_CONV):
-            return conv2d.emitter(self.cfg, self._conv_spec(group), threads)
+            return self._conv_spec(group)
         n, c, h, w = anchor.inputs[0].shape
         if anchor.op == "qadd":
-            return add.emitter(self.cfg, add.AddSpec(n, c, h, w, self._residual(anchor, first=True)), threads)
+            return add.AddSpec(n, c, h, w, self._residual(anchor, first=True))
         attrs = anchor.attrs
         kh, kw = attrs["kernel"]
         shape = (n, c, h, w, kh, kw, tuple(attrs["strides"]), tuple(attrs["pads"]))
         if anchor.op == "max_pool2d":
-            spec = pool.PoolSpec("max", *shape, pad_value=-128)
-        else:
-            spec = pool.PoolSpec("sum", *shape, pad_value=attrs["pad_value"], quant=_quant(group.nodes[1]))
-        return pool.emitter(self.cfg, spec, threads)
+            return pool.PoolSpec("max", *shape, pad_value=-128)
+        return pool.PoolSpec("sum", *shape, pad_value=attrs["pad_value"], quant=_quant(group.nodes[1]))
 
     def _conv_spec(self, group: FusedGroup) -> conv2d.ConvSpec:
         node = group.nodes[0]

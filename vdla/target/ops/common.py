@@ -10,6 +10,7 @@ from compiler.ir import Expr, IntImm, logical_and, select
 from hw.config import Config
 from vdla.target import intrinsics
 from vdla.target.emit import DMA_PRAGMA
+from vdla.target.fold import MOST
 from vdla.target.layout import act_block, ceil_div
 
 
@@ -19,8 +20,12 @@ def divisors(n: int) -> list[int]:
 
 
 def tile_sizes(n: int) -> list[int]:
-    """Sensible tile extents for ``n``: its divisors, and extents that split it into few nearly equal tiles."""
-    return sorted(set(divisors(n)) | {ceil_div(n, parts) for parts in range(1, min(n, 32) + 1)})
+    """Sensible tile extents for ``n``: its divisors, and extents that split it into few nearly equal tiles.
+
+    None is longer than a hardware loop.
+    """
+    sizes = set(divisors(n)) | {ceil_div(n, parts) for parts in range(1, min(n, 32) + 1)}
+    return sorted(size for size in sizes if size <= MOST)
 
 
 def channel_block(

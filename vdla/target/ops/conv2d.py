@@ -341,6 +341,6 @@ def lowered(cfg: Config, spec: ConvSpec, tile: ConvTile) -> PrimFunc:
 
 
 @lru_cache(maxsize=512)
-def emitter(cfg: Config, spec: ConvSpec, virtual_threads: bool = True) -> Emitter:
-    """The analysed program of a group, its tile chosen by estimate."""
-    return Emitter(lowered(cfg, spec, choose_tile(cfg, spec, virtual_threads)), cfg)
+def emitter(cfg: Config, spec: ConvSpec, virtual_threads: bool = True, tile: ConvTile | None = None) -> Emitter:
+    """The analysed program of a group; without a tile (a tuned one), the tile is chosen by estimate."""
+    return Emitter(lowered(cfg, spec, tile or choose_tile(cfg, spec, virtual_threads)), cfg)

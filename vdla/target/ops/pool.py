@@ -134,6 +134,6 @@ def lowered(cfg: Config, spec: PoolSpec, tile: Tile) -> PrimFunc:
 
 
 @lru_cache(maxsize=256)
-def emitter(cfg: Config, spec: PoolSpec, virtual_threads: bool = True) -> Emitter:
-    """The analysed program of a group, its tile chosen by estimate."""
-    return Emitter(lowered(cfg, spec, choose_tile(cfg, spec, virtual_threads)), cfg)
+def emitter(cfg: Config, spec: PoolSpec, virtual_threads: bool = True, tile: Tile | None = None) -> Emitter:
+    """The analysed program of a group; without a tile (a tuned one), the tile is chosen by estimate."""
+    return Emitter(lowered(cfg, spec, tile or choose_tile(cfg, spec, virtual_threads)), cfg)
