@@ -43,7 +43,7 @@ DMA_PRAGMA = "dma_copy"
 ALTERNATE_PRAGMA = "dma_alternate"
 """On a copy: each transfer goes to the other of two places, so that it need not wait for the use of the one before."""
 _LOAD_BUFFERS = {"inp": isa.Buffer.INP, "wgt": isa.Buffer.WGT, "aux": isa.Buffer.AUX, "uop": isa.Buffer.UOP}
-_SCOPES = ("inp", "wgt", "aux", "acc", "out")
+SCOPES = ("inp", "wgt", "aux", "acc", "out")
 
 
 def capacity(cfg: Config, scope: str) -> int:
@@ -119,10 +119,10 @@ class Emitter:
         self.offset: dict[Buffer, int] = {}
         self.size: dict[Buffer, int] = {}
         for buffer in self.allocations:
-            if buffer.scope not in _SCOPES:
+            if buffer.scope not in SCOPES:
                 raise LoweringError(
                     f"stage '{buffer.name}' is in scope '{buffer.scope}', which VDLA does not have; put it into one of "
-                    f"{', '.join(_SCOPES)} with s[{buffer.name}].set_scope(...)"
+                    f"{', '.join(SCOPES)} with s[{buffer.name}].set_scope(...)"
                 )
             if self.root(buffer) is not buffer:
                 continue

@@ -21,8 +21,6 @@ from compiler import te
 from compiler.ir import Call, Evaluate, Expr, IntImm, Stmt, maximum, minimum, rshift_rne
 from hw.config import Config
 
-SCOPES = ("inp", "wgt", "aux", "acc", "out", "uop")
-
 
 def requantize_expr(acc: Expr, bias: Expr, word: Expr, zero_point: int, low: int, high: int, dtype: str) -> Expr:
     """REQUANT as an expression: ``clip(rne((acc + bias) * mult / 2**shift) + zero_point, low, high)``.
