@@ -13,7 +13,7 @@ from compiler import te
 from compiler.ir import Allocate, Expr, For, IntImm, logical_and, select, walk_stmt
 from compiler.ir.interp import run
 from compiler.lower import lower
-from vdla.target.dma import CopyNest, Dim, Piece, transfers
+from vdla.target.dma import LONGEST_STRIDE, MOST, CopyNest, Dim, Piece, transfers
 from vdla.target.emit import DMA_PRAGMA
 from vdla.target.errors import LoweringError
 
@@ -118,3 +118,33 @@ def test_arithmetic_is_refused() -> None:
     _, stmt, _ = load_nest(a, staged)
     with pytest.raises(LoweringError, match="cannot compute"):
         CopyNest(stmt, ())
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        (Dim(3, 40, LONGEST_STRIDE + 1), Dim(4, 10, 16)),
+        (Dim(2, 1000, LONGEST_STRIDE), Dim(3, 100, 2 * LONGEST_STRIDE), Dim(5, 2, 3)),
+        (Dim(2 * MOST + 5, 2, 8),),
+        (Dim(2, 4 * MOST, 16 * MOST), Dim(MOST + 1, 2, 8)),
+        (Dim(MOST + 2, 8, 12), Dim(2, 4, 1), Dim(2, 1, 40)),
+    ],
+)
+@pytest.mark.parametrize("fill", [False, True])
+def test_long_strides_and_long_loops_take_several_instructions(dims: tuple[Dim, ...], fill: bool) -> None:
+    """The fields of an instruction hold them all, and the same bytes are moved once each."""
+
+    def places(sram: int, dram: int, dims: tuple[Dim, ...], seg: int = 1) -> np.ndarray:
+        at = np.array([[sram, dram]], np.int64)
+        for d in (*dims, Dim(seg, 1, 1)):
+            at = (at[:, None] + np.arange(d.count)[None, :, None] * np.array([d.sram, d.dram])).reshape(-1, 2)
+        return at[:, :1] if fill else at
+
+    parts = transfers(Piece(7, 11, dims, fill))
+    for t in parts:
+        assert 1 <= t.x.count <= MOST and 1 <= t.y.count <= MOST
+        assert fill or max(t.x.dram, t.y.dram) <= LONGEST_STRIDE
+    moved = np.concatenate([places(t.sram, t.dram, (t.y, t.x), t.seg) for t in parts])
+    expected = places(7, 11, dims)
+    assert len(moved) == len(expected)
+    np.testing.assert_array_equal(np.unique(moved, axis=0), np.unique(expected, axis=0))
