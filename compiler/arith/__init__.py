@@ -1,12 +1,9 @@
-"""Integer analysis of index expressions: intervals, linear forms, simplification, regions."""
+"""Integer analysis of index expressions: linear forms, intervals, and the index arithmetic lowering stands on."""
 
 from __future__ import annotations
 
-from compiler.arith.bounds import Bounds, Interval, const_bounds
-from compiler.arith.linear import Linear, build, linear_form
-from compiler.arith.region import Region, region
-from compiler.arith.simplify import Simplifier
+from compiler.arith.affine import ZERO, Affine, linear_form
+from compiler.arith.bounds import Bounds, Interval
+from compiler.arith.indexer import Indexer, LoadRule, is_index
 
-__all__ = [
-    "Bounds", "Interval", "Linear", "Region", "Simplifier", "build", "const_bounds", "linear_form", "region",
-]  # fmt: skip
+__all__ = ["ZERO", "Affine", "Bounds", "Indexer", "Interval", "LoadRule", "is_index", "linear_form"]

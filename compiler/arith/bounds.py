@@ -64,24 +64,18 @@ class Bounds:
     __slots__ = ("env", "_memo", "_data", "_wraps")
 
     def __init__(self, env: Mapping[Var, tuple[int, int]] | None = None) -> None:
-        self.env: dict[Var, Interval] = dict(env or {})
+        self.env: dict[Expr, Interval] = dict((env or {}).items())
         self._memo: dict[Expr, Interval] = {}
         self._data: dict[Expr, bool] = {}
         self._wraps: set[Expr] = set()
 
-    def seen(self, var: Var) -> bool:
-        """Has an answer already used this variable?"""
-        return var in self._memo
-
-    def clear(self) -> None:
-        self._memo.clear()
-        self._wraps.clear()
-
     def of(self, expr: Expr) -> Interval:
         """The inclusive interval that holds every value of ``expr`` (bool: 0..1; floats: unknown)."""
-        hit = self._memo.get(expr)
+        hit = self.env.get(expr) or self._memo.get(expr)
         if hit is None:
-            hit = self._memo[expr] = self._compute(expr)
+            hit = self._compute(expr)
+            if not isinstance(expr, Var):  # a variable may be given bounds later
+                self._memo[expr] = hit
         return hit
 
     def exact(self, expr: Expr) -> bool:
@@ -110,9 +104,6 @@ class Bounds:
         if isinstance(e, IntImm):
             return e.value, e.value
         if isinstance(e, Var):
-            known = self.env.get(e)
-            if known is not None:
-                return known
             return EVERYTHING if e.dtype in INDEX_DTYPES else RANGES.get(e.dtype, EVERYTHING)
         if isinstance(e, Binary):
             return self._binary(e)
@@ -205,11 +196,3 @@ class Bounds:
         if e.op in ("bitor", "bitxor") and al >= 0 and bl >= 0 and max(ah, bh) != inf:
             return 0, (1 << int(max(ah, bh)).bit_length()) - 1
         return everything
-
-
-def const_bounds(expr: Expr, env: Mapping[Var, tuple[int, int]] | None = None) -> Interval:
-    """Inclusive bounds of ``expr`` for variables in the inclusive ranges ``env``; an unknown end is ``-inf``/``inf``.
-
-    For many questions in one environment keep a :class:`Bounds`, which remembers.
-    """
-    return Bounds(env).of(expr)

@@ -137,7 +137,7 @@ def _reuses(streams: Sequence[Load], loads: Sequence[Load], axis: IterVar) -> bo
 def _is_dense(load: Load, axis: IterVar) -> bool:
     """Whether steps along `axis` are steps from one element to the next."""
     form = linear_form(load.indices[-1], [axis])
-    return form is not None and form[0].get(axis) == 1 and not _uses(load.indices[:-1], axis)
+    return form is not None and form.terms.get(axis) == 1 and not _uses(load.indices[:-1], axis)
 
 
 def _attach(schedule: Schedule, stage: Stage, tile: tuple[IterVar, int] | None) -> None:

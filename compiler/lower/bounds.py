@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+from compiler.arith import ZERO, Affine, Indexer, is_index
 from compiler.ir import Binary, Buffer, Expr, IntImm, Load, Select, Var, minimum, rewrite_expr, walk_expr
-from compiler.lower.affine import ZERO, Affine, Indexer, is_index
 from compiler.te.errors import ScheduleError
 from compiler.te.relations import Fuse, Relation, Split, pass_down
 from compiler.te.schedule import Schedule
@@ -258,7 +258,7 @@ def _union(indexer: Indexer, a: tuple[Affine, int], b: tuple[Affine, int]) -> tu
         return None if low == -inf else (b[0], max(b[1], a[1] - int(low)))
     if low == -inf or high == inf:
         return None
-    lowest = indexer.affine(minimum(indexer.expr(a[0]), indexer.expr(b[0])), {})
+    lowest = indexer.affine(minimum(indexer.expr(a[0]), indexer.expr(b[0])))
     return lowest, max(a[1] + max(0, int(high)), b[1] + max(0, -int(low)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.arith import ZERO, Indexer
 from compiler.ir import (
     Allocate,
     Attr,
@@ -14,19 +15,13 @@ from compiler.ir import (
     Seq,
     Stmt,
     Store,
-    Var,
     map_stmt,
-    walk_stmt,
 )
-from compiler.lower.affine import ZERO, Affine, Indexer
 
 
 def flatten_storage(func: PrimFunc) -> PrimFunc:
     """``func`` over 1-D buffers of ``Buffer.elements`` elements; ``attrs["shapes"]`` keeps the parameters' shapes."""
-    indexer = Indexer()
-    for s in walk_stmt(func.body):
-        if isinstance(s, For):
-            indexer.declare(s.var, s.extent)
+    indexer = Indexer.of_loops(func.body)
     table: dict[Buffer, Buffer] = {}
     memo: dict[Expr, Expr] = {}
 
@@ -42,17 +37,16 @@ def flatten_storage(func: PrimFunc) -> PrimFunc:
     def index(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
         total = ZERO
         for i, stride in zip(indices, buffer.dense_strides, strict=True):
-            total = total + indexer.affine(on_expr(i), {}).scaled(stride)
+            total = total + indexer.affine(on_expr(i)).scaled(stride)
         return indexer.expr(total)
 
-    def on_load(load: Expr, env: object) -> Expr:
-        assert isinstance(load, Load)
+    def on_load(load: Load, _: object) -> Expr:
         return Load(flat(load.buffer), (index(load.buffer, load.indices),))
 
     def on_expr(e: Expr) -> Expr:
         out = memo.get(e)
         if out is None:
-            out = memo[e] = indexer.rewrite(e, _NO_ENV, on_load)
+            out = memo[e] = indexer.rewrite(e, on_load=on_load)
         return out
 
     def go(s: Stmt) -> Stmt:
@@ -73,6 +67,3 @@ def flatten_storage(func: PrimFunc) -> PrimFunc:
 
     attrs = {**func.attrs, "shapes": [list(b.shape) for b in func.params]}
     return PrimFunc(func.name, [flat(b) for b in func.params], go(func.body), attrs)
-
-
-_NO_ENV: dict[Var, Affine] = {}

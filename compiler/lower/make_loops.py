@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compiler.arith import ZERO, Affine
 from compiler.ir import (
     Allocate,
     Attr,
@@ -25,7 +26,6 @@ from compiler.ir import (
     logical_and,
     seq,
 )
-from compiler.lower.affine import ZERO, Affine
 from compiler.lower.bounds import Bounds, StageBounds, guards, infer_bounds, leaf_values
 from compiler.lower.tensorize import tensorize_stage
 from compiler.te.errors import ScheduleError, TensorExprError

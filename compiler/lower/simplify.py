@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.arith import Indexer
 from compiler.ir import (
     Allocate,
     Attr,
@@ -12,28 +13,21 @@ from compiler.ir import (
     PrimFunc,
     Seq,
     Stmt,
-    Var,
     map_stmt,
     seq,
     substitute_stmt,
-    walk_stmt,
 )
-from compiler.lower.affine import Affine, Indexer
 
 
 def simplify(func: PrimFunc) -> PrimFunc:
     """``func`` with simplified expressions, without branches never or always taken."""
-    indexer = Indexer()
-    for s in walk_stmt(func.body):
-        if isinstance(s, For):
-            indexer.declare(s.var, s.extent)
+    indexer = Indexer.of_loops(func.body)
     memo: dict[Expr, Expr] = {}
-    no_env: dict[Var, Affine] = {}
 
     def on_expr(e: Expr) -> Expr:
         out = memo.get(e)
         if out is None:
-            out = memo[e] = indexer.rewrite(e, no_env, None)
+            out = memo[e] = indexer.rewrite(e)
         return out
 
     def fold(s: Stmt) -> Stmt | None:

@@ -8,10 +8,11 @@ strides that must be those declared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
+from compiler.arith import ZERO, Affine, Indexer, LoadRule, is_index
 from compiler.ir import (
     BINARY_OPS,
     COMMUTATIVE_OPS,
@@ -37,13 +38,10 @@ from compiler.ir import (
     walk_expr,
     walk_stmt,
 )
-from compiler.lower.affine import ZERO, Affine, Indexer, is_index
 from compiler.lower.bounds import Bounds, Interval, StageBounds, guards, sub_nest_intervals
 from compiler.te.errors import TensorizeError
 from compiler.te.intrin import Region, TensorIntrin, TensorizeContext
 from compiler.te.tensor import IterVar, Reduce, Tensor
-
-LoadRule = Callable[[Load, Mapping[Var, Affine]], Expr]
 
 
 class _Mismatch(Exception):
@@ -220,7 +218,7 @@ class _Matcher:
         """Raise _Mismatch unless ``found`` is ``expected`` with operands and variables renamed."""
         expected, found = widened(expected), widened(found)
         if is_index(expected) and is_index(found):
-            if not self.indexer.affine(expected, self.env).same(self.indexer.affine(found, {})):
+            if not self.indexer.affine(expected, self.env).same(self.indexer.affine(found)):
                 raise _Mismatch("index arithmetic differs", expected, found)
             return
         if expected.dtype != found.dtype:
@@ -294,7 +292,7 @@ class _Matcher:
         tensor = expected.buffer
         assert isinstance(tensor, Tensor)
         declared = [self.indexer.affine(i, self.env) for i in expected.indices]
-        actual = [self.indexer.affine(i, {}) for i in found.indices]
+        actual = [self.indexer.affine(i) for i in found.indices]
         operand = self._align(tensor, declared, found.buffer, actual, f"operand '{tensor.name}'", expected, found)
         before = self.operands.get(tensor)
         if before is None:

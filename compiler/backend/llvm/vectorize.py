@@ -52,7 +52,7 @@ def stride_of(buffer: Buffer, indices: Sequence[Expr], var: Var) -> int | None:
         form = linear_form(index, [var])
         if form is None:
             return None
-        total += form[0].get(var, 0) * stride
+        total += form.terms.get(var, 0) * stride
     return total
 
 
@@ -84,17 +84,18 @@ def can_widen(loop: For) -> bool:
 def _lanes_apart(s: Store, loop: For) -> bool:
     """True if no two iterations of ``loop`` store to one element, whatever the loops inside it do."""
     inner = {f.var: f.extent for f in walk_stmt(loop.body) if isinstance(f, For)}
-    steps: dict[Var, int] = {}
+    loops = [loop.var, *inner]
+    steps: dict[Expr, int] = {}
     for index, stride in zip(s.indices, s.buffer.dense_strides, strict=True):
-        form = linear_form(index, [loop.var, *inner])
+        form = linear_form(index, loops)
         if form is None:
             return False
-        for v, k in form[0].items():
+        for v, k in form.terms.items():
             steps[v] = steps.get(v, 0) + k * stride
     own = abs(steps.pop(loop.var, 0))
     if own == 0:
         return False
-    span = sum(abs(k) * (inner[v] - 1) for v, k in steps.items())
+    span = sum((n - 1) * abs(steps.get(v, 0)) for v, n in inner.items())
     # the lanes fit between two steps of the inner loops, or the inner loops between two lanes
     return span < own or own * (loop.extent - 1) < gcd(*steps.values())
 

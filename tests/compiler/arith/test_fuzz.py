@@ -1,4 +1,4 @@
-"""Simplifier, bounds, linear forms and regions against brute force over every value of the variables."""
+"""Index arithmetic, bounds, linear forms and spans against brute force over every value of the variables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.arith import Bounds, Simplifier, linear_form, region
-from compiler.ir import Binary, Expr, IntImm, Not, Select, Var, binary, const, eq, logical_not, ne, select
+from compiler.arith import Affine, Bounds, Indexer, linear_form
+from compiler.ir import Binary, Expr, IntImm, Not, Select, Var, binary, const, free_vars, logical_not, select
 
 X, Y, Z = VARS = (Var("x"), Var("y"), Var("z"))
 
@@ -73,46 +73,56 @@ def assignments(ranges: dict[Var, tuple[int, int]]) -> list[dict[Var, int]]:
     ]
 
 
+def indexer_of(ranges: dict[Var, tuple[int, int]]) -> tuple[Indexer, dict[Var, Affine], dict[Var, Var]]:
+    """An indexer with a loop ``v`` from 0 for each variable, the variables' values over the loops, and the loops."""
+    indexer = Indexer()
+    loops = {v: Var(f"{v.name}_loop") for v in ranges}
+    for v, (lo, hi) in ranges.items():
+        indexer.declare(loops[v], hi - lo + 1)
+    values = {v: indexer.var(loops[v]) + Affine({}, lo) for v, (lo, _) in ranges.items()}
+    return indexer, values, loops
+
+
+def on_loops(env: dict[Var, int], ranges: dict[Var, tuple[int, int]], loops: dict[Var, Var]) -> dict[Var, int]:
+    return {loops[v]: n - ranges[v][0] for v, n in env.items()}
+
+
 @settings(max_examples=400, deadline=None)
 @given(expressions(), RANGES)
-def test_simplify_keeps_every_value(e: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
-    s = Simplifier(ranges)
-    out = s.simplify(e)
+def test_every_value_is_kept(e: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
+    indexer, values, loops = indexer_of(ranges)
+    form = indexer.affine(e, values)
+    out, rewritten = indexer.expr(form), indexer.rewrite(e, values)
+    unbounded = Indexer().rewrite(e)
+    low, high = indexer.range(form)
     lo, hi = Bounds(ranges).of(e)
-    lo2, hi2 = s.bounds(e)
-    assert s.simplify(out) is out
-    unbounded = Simplifier().simplify(e)
     for env in assignments(ranges):
-        value = evaluate(e, env)
-        assert evaluate(out, env) == value, (e, out, env)
+        value, inside = evaluate(e, env), on_loops(env, ranges, loops)
+        assert evaluate(out, inside) == value, (e, out, env)
+        assert evaluate(rewritten, inside) == value, (e, rewritten, env)
         assert evaluate(unbounded, env) == value, (e, unbounded, env)
-        assert lo <= value <= hi and lo2 <= value <= hi2, (e, (lo, hi), (lo2, hi2))
+        assert lo <= value <= hi and low <= value <= high, (e, (lo, hi), (low, high))
+
+
+@settings(max_examples=200, deadline=None)
+@given(expressions(), RANGES)
+def test_the_normal_form_is_one(e: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
+    indexer, values, _ = indexer_of(ranges)
+    once = indexer.expr(indexer.affine(e, values))
+    assert indexer.expr(indexer.affine(once)) is once
 
 
 @settings(max_examples=150, deadline=None)
 @given(expressions(), expressions(), RANGES)
-def test_comparisons_and_proofs(a: Expr, b: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
-    s = Simplifier(ranges)
-    envs = assignments(ranges)
-    for cond in (a < b, a <= b, a > b, a >= b, eq(a, b), ne(a, b), logical_not(a < b)):
-        out = s.simplify(cond)
-        for env in envs:
-            assert evaluate(out, env) == evaluate(cond, env), (cond, out, env)
-    if s.equal(a, b):
-        assert all(evaluate(a, env) == evaluate(b, env) for env in envs)
-
-
-@settings(max_examples=150, deadline=None)
-@given(expressions(), expressions(), expressions(), RANGES)
-def test_assumptions(a: Expr, b: Expr, e: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
-    cond = binary("and", a < b, X + Y * 2 >= 1)
-    inside = Simplifier(ranges).assume(cond)
-    out = inside.simplify(binary("lt", e, a))
-    lo, hi = inside.bounds(e)
-    for env in assignments(ranges):
-        if evaluate(cond, env):
-            assert evaluate(out, env) == evaluate(e < a, env), (cond, e < a, out, env)
-            assert lo <= evaluate(e, env) <= hi
+def test_comparisons(a: Expr, b: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
+    indexer, values, loops = indexer_of(ranges)
+    for op in ("lt", "le", "gt", "ge", "eq", "ne"):
+        out = indexer.compare(op, indexer.affine(a, values), indexer.affine(b, values))
+        rewritten = indexer.rewrite(logical_not(binary(op, a, b)), values)
+        for env in assignments(ranges):
+            inside, holds = on_loops(env, ranges, loops), evaluate(binary(op, a, b), env)
+            assert evaluate(out, inside) == holds, (op, a, b, out, env)
+            assert evaluate(rewritten, inside) == 1 - holds, (op, a, b, rewritten, env)
 
 
 @settings(max_examples=200, deadline=None)
@@ -121,18 +131,21 @@ def test_linear_form(e: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
     form = linear_form(e, [X, Y])
     if form is None:
         return
-    coefficients, rest = form
+    rest: dict[int, int] = {}
     for env in assignments(ranges):
-        value = sum(k * env[v] for v, k in coefficients.items()) + evaluate(rest, {Z: env[Z]})
-        assert value == evaluate(e, env)
+        value = evaluate(e, env) - sum(k * evaluate(v, env) for v, k in form.terms.items())
+        assert rest.setdefault(env[Z], value) == value, (e, form.terms, env)
 
 
 @settings(max_examples=300, deadline=None)
-@given(expressions(), RANGES)
-def test_region_holds_every_value(e: Expr, ranges: dict[Var, tuple[int, int]]) -> None:
-    found = region(e, {X: ranges[X], Y: ranges[Y]}, Simplifier({Z: ranges[Z]}))
+@given(expressions(), RANGES, st.sets(st.sampled_from(VARS)))
+def test_a_span_holds_every_value(e: Expr, ranges: dict[Var, tuple[int, int]], fixed: set[Var]) -> None:
+    indexer, values, loops = indexer_of(ranges)
+    outside = {loops[v] for v in fixed}
+    found = indexer.span(indexer.affine(e, values), outside)
     assert found is not None
-    start, extent = found
+    lowest, n = indexer.expr(found[0]), found[1]
+    assert free_vars(lowest) <= outside
     for env in assignments(ranges):
-        first = evaluate(start, {Z: env[Z]})
-        assert first <= evaluate(e, env) < first + extent, (e, start, extent, env)
+        start = evaluate(lowest, on_loops(env, ranges, loops))
+        assert start <= evaluate(e, env) <= start + n, (e, lowest, n, env)
