@@ -8,7 +8,7 @@ from hw.config import Config
 from hw.isa import Unit
 from hw.rtl.axi import ADDRESS_BITS, LITE_BITS, lite_members
 from hw.rtl.fetch import LENGTH_BITS
-from hw.rtl.hdl import Cat, Component, Const, In, Module, Mux, Out, Signal
+from hw.rtl.hdl import Cat, Component, Const, In, Module, Mux, Out, ResetSignal, Signal
 from hw.rtl.registers import OFFSET, REGISTER_BYTES, REGISTERS, Control, Error, Status
 from hw.timing import CAUSES
 
@@ -176,7 +176,9 @@ class ControlUnit(Component):
         register = self.s_axil_awaddr[(REGISTER_BYTES - 1).bit_length() :]
         full = self.s_axil_wstrb.all()
         m.d.comb += [
-            take.eq(self.s_axil_awvalid & self.s_axil_wvalid & (~self.s_axil_bvalid | self.s_axil_bready)),
+            take.eq(
+                self.s_axil_awvalid & self.s_axil_wvalid & (~self.s_axil_bvalid | self.s_axil_bready) & ~ResetSignal()
+            ),
             self.s_axil_awready.eq(take),
             self.s_axil_wready.eq(take),
         ]
@@ -191,7 +193,7 @@ class ControlUnit(Component):
         """The read side: a register in the cycle after its address."""
         take = Signal()
         m.d.comb += [
-            take.eq(self.s_axil_arvalid & (~self.s_axil_rvalid | self.s_axil_rready)),
+            take.eq(self.s_axil_arvalid & (~self.s_axil_rvalid | self.s_axil_rready) & ~ResetSignal()),
             self.s_axil_arready.eq(take),
         ]
         with m.If(take):

@@ -51,16 +51,18 @@ class GemmArray(Component):
             self.write.eq(valid[WRITE - 1]),
             self.target.eq(index[WRITE - 1]),
         ]
-        inp, wgt = Signal.like(self.inp), Signal.like(self.wgt)
+        # The data path needs no reset; what is valid in it does.
+        inp, wgt = (Signal.like(s, reset_less=True) for s in (self.inp, self.wgt))
         m.d.sync += [inp.eq(self.inp), wgt.eq(self.wgt)]
-        acc = Signal.like(self.acc)
+        acc, result = (Signal.like(self.acc, reset_less=True, name=n) for n in ("acc", "result"))
         # The accumulator's register clears itself for an operation with overwrite.
         m.d.sync += acc.eq(Mux(overwrite[ACC_READ], 0, self.acc))
+        m.d.comb += self.result.eq(result)
         for b in range(cfg.batch):
             for o in range(cfg.block_out):
                 lane = slice((b * cfg.block_out + o) * cfg.acc_bits, (b * cfg.block_out + o + 1) * cfg.acc_bits)
                 total = self._dot(m, b, o, inp, wgt)
-                m.d.sync += self.result[lane].eq(acc[lane] + total)
+                m.d.sync += result[lane].eq(acc[lane] + total)
         return m
 
     def _dot(self, m: Module, b: int, o: int, inp: Signal, wgt: Signal) -> Signal:
@@ -70,10 +72,12 @@ class GemmArray(Component):
         for i in range(cfg.block_in):
             x = inp.word_select(b * cfg.block_in + i, cfg.inp_bits).as_signed()
             w = wgt.word_select(o * cfg.block_in + i, cfg.wgt_bits).as_signed()
-            product = Signal(signed(cfg.inp_bits + cfg.wgt_bits), name=f"product_{b}_{o}_{i}")
+            product = Signal(signed(cfg.inp_bits + cfg.wgt_bits), name=f"product_{b}_{o}_{i}", reset_less=True)
             m.d.sync += product.eq(x * w)
             products.append(product)
-        total = Signal(signed(cfg.inp_bits + cfg.wgt_bits + exact_log2(cfg.block_in)), name=f"total_{b}_{o}")
+        total = Signal(
+            signed(cfg.inp_bits + cfg.wgt_bits + exact_log2(cfg.block_in)), name=f"total_{b}_{o}", reset_less=True
+        )
         m.d.sync += total.eq(tree(products))
         return total
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from amaranth.hdl import ResetInserter, signed, unsigned
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, ResetSignal, signed, unsigned
 from amaranth.lib.wiring import In, Out
 
 if TYPE_CHECKING:
@@ -34,6 +34,6 @@ else:
     from amaranth.lib.wiring import Component
 
 __all__ = [
-    "Array", "Cat", "Component", "Const", "In", "Memory", "Module", "Mux", "Out", "ResetInserter", "Signal", "signed",
-    "unsigned",
+    "Array", "Cat", "ClockDomain", "ClockSignal", "Component", "Const", "DomainRenamer", "In", "Memory", "Module",
+    "Mux", "Out", "ResetSignal", "Signal", "signed", "unsigned",
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hw.config import Config
 from hw.isa import Unit
 from hw.rtl import axi
 from hw.rtl.control import ControlUnit
 from hw.rtl.core import Core
-from hw.rtl.hdl import Component, Module, Out, ResetInserter
+from hw.rtl.hdl import ClockDomain, ClockSignal, Component, DomainRenamer, Module, Out, ResetSignal, Signal
 from hw.rtl.logic import exact_log2
 from hw.timing import CAUSES
 
@@ -47,12 +49,18 @@ class Vdla(Component):
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self.cfg
         core, control = Core(cfg), ControlUnit(cfg)
-        m.submodules.control = control
-        m.submodules.core = ResetInserter(control.reset)(core)
+        # The reset reaches the machine through a register, which is 1 from power-up on.
+        held = Signal(init=1)
+        m.d.sync += held.eq(0)
+        for name, block, reset in (("control", control, held), ("core", core, held | control.reset)):
+            domain: Any = ClockDomain(name, local=True)
+            m.domains += domain
+            m.d.comb += [domain.clk.eq(ClockSignal()), domain.rst.eq(reset)]
+            m.submodules[name] = DomainRenamer(name)(block)
         for name in axi.lite_members():
             mine, theirs = getattr(self, name), getattr(control, name)
             m.d.comb += mine.eq(theirs) if self.signature.members[name].flow is Out else theirs.eq(mine)
-        self._memory_port(m, core)
+        self._memory_port(m, core, held)
         m.d.comb += [
             core.start.eq(control.start),
             core.address.eq(control.address),
@@ -76,12 +84,15 @@ class Vdla(Component):
             ]
         return m
 
-    def _memory_port(self, m: Module, core: Core) -> None:
+    def _memory_port(self, m: Module, core: Core, held: Signal) -> None:
+        # The bus sees no request in the first cycle of a reset either.
+        silent = Signal()
+        m.d.comb += silent.eq(ResetSignal() | held)
         low = exact_log2(self.cfg.bus_bytes)
         for ch, identity in (("ar", core.arid), ("aw", 0)):
             valid, ready = getattr(core, f"{ch}valid"), getattr(core, f"{ch}ready")
             m.d.comb += [
-                getattr(self, f"axi_{ch}valid").eq(valid),
+                getattr(self, f"axi_{ch}valid").eq(valid & ~silent),
                 ready.eq(getattr(self, f"axi_{ch}ready")),
                 getattr(self, f"axi_{ch}id").eq(identity),
                 getattr(self, f"axi_{ch}addr").eq(getattr(core, f"{ch}word") << low),
@@ -96,7 +107,7 @@ class Vdla(Component):
             core.rid.eq(self.axi_rid),
             core.rlast.eq(self.axi_rlast),
             core.rdata.eq(self.axi_rdata),
-            self.axi_wvalid.eq(core.wvalid),
+            self.axi_wvalid.eq(core.wvalid & ~silent),
             core.wready.eq(self.axi_wready),
             self.axi_wdata.eq(core.wdata),
             self.axi_wstrb.eq(core.wstrb),

@@ -95,7 +95,7 @@ class VectorUnit(Component):
     def _parameters(self, m: Module, op: Any) -> list[Any]:
         """The registers of the entry; an operation uses them in stage 3, so a next entry may follow at once."""
         layout = param_layout(self._cfg)
-        entry = Signal(BYTE_BITS * self._cfg.param_bytes)
+        entry = Signal(BYTE_BITS * self._cfg.param_bytes, reset_less=True)
         for part in range(self._cfg.param_vectors):
             with m.If(op.param & (op.part == part)):
                 m.d.sync += entry.word_select(part, len(self.aux)).eq(self.aux)
@@ -107,7 +107,7 @@ class VectorUnit(Component):
         low18 = isa.IMM_BITS
 
         def register(value: Any, name: str, shape: Any) -> Signal:
-            signal = Signal(shape, name=f"{name}_{n}")
+            signal = Signal(shape, name=f"{name}_{n}", reset_less=True)
             m.d.sync += signal.eq(value)
             return signal
 
