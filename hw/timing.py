@@ -59,6 +59,9 @@ RESPONSE: Final = 2
 LONGEST_GAP: Final = 8
 """Longest delay that the stall profile puts before one beat."""
 
+START_LATENCY: Final = 3
+"""From the cycle in which the control bus takes a write of START to the program's cycle 0."""
+
 CAUSES: Final = (
     "gemm", "alu", "requant", "param", "switch", "hazard", "drain", "fetch", "wait_load", "wait_store", "decode",
 )  # fmt: skip

@@ -64,7 +64,7 @@ class ControlUnit(Component):
             idle.eq(~self.running & ~stopping & ~preparing & ~self.start),
             retired_now.eq(retired + sum(self.retires)),
             finished.eq(self.running & (retired_now == self.length)),
-            self.stop.eq(stopping),
+            self.stop.eq(stopping | self.reset),
             self.interrupt.eq(enable & (done | failed)),
         ]
         for name, register in (("PROGRAM_ADDRESS", self.address), ("PROGRAM_LENGTH", self.length)):
