@@ -105,12 +105,12 @@ class Bench:
         self._recording = recording
         return recording
 
-    def step(self, cycles: int) -> bool:
-        """At most `cycles` cycles, fewer if the program ends; True if it has ended.
+    def step(self, cycles: int, *, beyond: bool = False) -> bool:
+        """At most `cycles` cycles, fewer (unless `beyond`) if the program ends; True if it has ended.
 
         Raises BusError when the protocol was broken.
         """
-        self._c.bench_step(self._handle, cycles)
+        self._c.bench_step(self._handle, cycles, beyond)
         self._check()
         recording = self._recording
         recording.cycles = int(self._c.bench_cycles(self._handle))
@@ -184,7 +184,7 @@ def _load(path: Path) -> ctypes.CDLL:
         "bench_environment": (None, [handle, address, ctypes.c_uint64, address]),
         "bench_reset": (None, [handle, number]),
         "bench_begin": (None, [handle, address, address, address, number]),
-        "bench_step": (number, [handle, number]),
+        "bench_step": (number, [handle, number, ctypes.c_int]),
         "bench_ended": (ctypes.c_int, [handle]),
         "bench_interrupt": (ctypes.c_int, [handle]),
         "bench_idle": (ctypes.c_int, [handle]),

@@ -31,7 +31,7 @@ ROOT = HERE.parents[1]
 HARNESS = HERE / "harness.cpp"
 TOP = "vdla"
 
-_OPTIMIZE = ("-O3", "-march=native", "-fno-strict-aliasing")
+_FAST = ("-O3", "-march=native", "-fno-strict-aliasing")
 _SLOW = ("-O1",)
 """For what Verilator marks as executed once (constructors, tracing tables)."""
 
@@ -45,38 +45,52 @@ def library(cfg: Config, *, wave: bool = False) -> Path:
 
     Raises RtlBuildError when a tool is missing or fails.
     """
-    parts = (cfg.fingerprint, str(wave), _sources_digest(), _host())
-    return _cached("machine", parts, lambda folder: _build(_verilog(cfg), cfg, folder, wave))
+    return library_of(_cached_verilog(cfg), cfg, wave=wave)
 
 
-def library_of(verilog: str, cfg: Config, *, wave: bool = False) -> Path:
-    """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py."""
-    parts = (verilog, cfg.fingerprint, str(wave), _own_digest(), _host())
-    return _cached("verilog", parts, lambda folder: _build(verilog, cfg, folder, wave))
+def library_of(verilog: str, cfg: Config, *, wave: bool = False, optimize: bool = True) -> Path:
+    """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py.
+
+    Without `optimize` it is built sooner and runs slower.
+    """
+    parts = (verilog, cfg.fingerprint, str(wave), str(optimize), _own_digest(), _host())
+    flags = _FAST if optimize else _SLOW
+    return _cached("machine", ".so", parts, lambda folder: _build(verilog, cfg, folder, wave, flags))
 
 
-def _verilog(cfg: Config) -> str:
+def verilog_of(cfg: Config) -> str:
+    """The machine's Verilog, its top module named TOP."""
     # Amaranth takes a second to import; a cached library needs none of it.
     from hw.rtl import to_verilog
 
     return to_verilog(cfg, name=TOP)
 
 
+def _cached_verilog(cfg: Config) -> str:
+    def make(folder: Path) -> Path:
+        path = folder / "vdla.v"
+        path.write_text(verilog_of(cfg), encoding="utf-8")
+        return path
+
+    # Apart from the library: most changes of the sources leave the Verilog of most machines as it is.
+    return _cached("verilog", ".v", (cfg.fingerprint, _sources_digest()), make).read_text(encoding="utf-8")
+
+
 # ---- the cache --------------------------------------------------------------------------------------------------
 
 
-def _cached(kind: str, parts: Iterable[str], make: Callable[[Path], Path]) -> Path:
-    """The file that `make` leaves in an empty folder, made once for `parts`."""
+def _cached(kind: str, suffix: str, parts: Iterable[str], make: Callable[[Path], Path]) -> Path:
+    """The file or folder that `make` makes in an empty folder and returns, made once for `parts`."""
     key = hashlib.sha256("\0".join((kind, *parts)).encode()).hexdigest()[:32]
     home = cache_directory() / "rtl"
-    path = home / f"{kind}-{key}.so"
-    if path.is_file():
+    path = home / f"{kind}-{key}{suffix}"
+    if path.exists():
         return path
     home.mkdir(parents=True, exist_ok=True)
     # Several processes may want the same library: one builds, the others wait for it.
     with open(home / f"{kind}-{key}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.is_file():
+        if not path.exists():
             with tempfile.TemporaryDirectory(dir=home, prefix="build-") as folder:
                 os.replace(make(Path(folder)), path)
         with suppress(OSError):
@@ -86,9 +100,8 @@ def _cached(kind: str, parts: Iterable[str], make: Callable[[Path], Path]) -> Pa
 
 @lru_cache(maxsize=1)
 def _sources_digest() -> str:
-    """Of everything that the machine's Verilog and its library are made from."""
-    files = sorted((ROOT / "hw").rglob("*.py"))
-    return _digest(files) + importlib.metadata.version("amaranth") + _own_digest()
+    """Of everything that the machine's Verilog is made from."""
+    return _digest(sorted((ROOT / "hw").rglob("*.py"))) + importlib.metadata.version("amaranth")
 
 
 @lru_cache(maxsize=1)
@@ -112,10 +125,25 @@ def _host() -> str:
 # ---- the build --------------------------------------------------------------------------------------------------
 
 
-def _build(verilog: str, cfg: Config, folder: Path, wave: bool) -> Path:
+def _build(verilog: str, cfg: Config, folder: Path, wave: bool, fast: tuple[str, ...]) -> Path:
+    """The machine's model, the bench around it, and Verilator's runtime, linked."""
+    root, compiler = _tools()
+    parts = (verilog, str(wave), *fast, importlib.metadata.version("verilator"), _host())
+    # Apart from the library: it takes long, and the bench changes more often than the machine.
+    model = _cached("model", "", parts, lambda inner: _build_model(verilog, inner, wave, fast))
+    (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
+    bench, target = folder / "bench.o", folder / "vdla.so"
+    flags = [*_common_flags(root, wave), *fast, f"-I{folder}", f"-I{model}"]
+    _run([compiler, *flags, "-c", str(HARNESS), "-o", str(bench)], folder)
+    objects = [str(bench), str(model / "fast.o"), str(model / "slow.o"), str(_runtime(root, compiler, wave))]
+    _run([compiler, "-shared", "-o", str(target), *objects, "-lpthread"], folder)
+    return target
+
+
+def _build_model(verilog: str, folder: Path, wave: bool, fast: tuple[str, ...]) -> Path:
+    """A folder with the headers and objects of the Verilated machine."""
     root, compiler = _tools()
     (folder / "vdla.v").write_text(verilog, encoding="utf-8")
-    (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
     command = [
         str(root / "bin" / "verilator_bin"), "--cc", "vdla.v", "--top-module", TOP, "--prefix", "Vdut",
         "--Mdir", "model", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--no-assert",
@@ -124,25 +152,27 @@ def _build(verilog: str, cfg: Config, folder: Path, wave: bool) -> Path:
     if wave:
         command.append("--trace")
     _run(command, folder, {"VERILATOR_ROOT": str(root)})
-    include = [f"-I{folder}", f"-I{folder / 'model'}", f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
-    flags = ["-std=c++17", "-fPIC", "-w", "-DVM_TRACE=" + str(int(wave)), "-DVM_TRACE_VCD=" + str(int(wave)), *include]
+    model = folder / "model"
     # Two files, one a core: most of the time would else go into reading Verilator's headers again and again.
-    made = sorted((folder / "model").glob("*.cpp"))
+    made = sorted(model.glob("*.cpp"))
     slow = [f for f in made if "Slow" in f.name or "__Syms" in f.name or "__Trace" in f.name]
-    groups = {"fast": ([HARNESS, *(f for f in made if f not in slow)], _OPTIMIZE), "slow": (slow, _SLOW)}
     jobs = []
-    for name, (files, level) in groups.items():
-        source = folder / f"{name}.cpp"
-        source.write_text("".join(f'#include "{file}"\n' for file in files), encoding="utf-8")
-        jobs.append([compiler, *flags, *level, "-c", str(source), "-o", str(folder / f"{name}.o")])
+    for name, files, level in (("fast", [f for f in made if f not in slow], fast), ("slow", slow, _SLOW)):
+        source = model / f"{name}.cpp"
+        source.write_text("".join(f'#include "{file.name}"\n' for file in files), encoding="utf-8")
+        flags = [*_common_flags(root, wave), *level, f"-I{model}"]
+        jobs.append([compiler, *flags, "-c", str(source), "-o", str(model / f"{name}.o")])
     with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-        list(pool.map(lambda job: _run(job, folder, {}), jobs))
-    target = folder / "vdla.so"
-    objects = [job[-1] for job in jobs]
-    _run(
-        [compiler, "-shared", "-o", str(target), *objects, str(_runtime(root, compiler, wave)), "-lpthread"], folder, {}
-    )
-    return target
+        list(pool.map(lambda job: _run(job, folder), jobs))
+    for file in model.iterdir():
+        if file.suffix not in (".h", ".o"):
+            file.unlink()
+    return model
+
+
+def _common_flags(root: Path, wave: bool) -> list[str]:
+    include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
+    return ["-std=c++17", "-fPIC", "-w", f"-DVM_TRACE={int(wave)}", f"-DVM_TRACE_VCD={int(wave)}", *include]
 
 
 def _bench_config(cfg: Config, wave: bool) -> str:
@@ -163,12 +193,11 @@ def _runtime(root: Path, compiler: str, wave: bool) -> Path:
         source = "".join(f'#include "{root / "include" / name}"\n' for name in names)
         (folder / "runtime.cpp").write_text(source, encoding="utf-8")
         target = folder / "runtime.o"
-        include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
-        flags = ["-std=c++17", "-fPIC", "-w", "-O2", f"-DVM_TRACE={int(wave)}", f"-DVM_TRACE_VCD={int(wave)}"]
-        _run([compiler, *flags, *include, "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder, {})
+        flags = [*_common_flags(root, wave), "-O2"]
+        _run([compiler, *flags, "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder)
         return target
 
-    return _cached("runtime", (_own_digest(), str(wave), _host()), make)
+    return _cached("runtime", ".o", (_own_digest(), str(wave), _host()), make)
 
 
 def _tools() -> tuple[Path, str]:
@@ -183,9 +212,9 @@ def _tools() -> tuple[Path, str]:
     return Path(str(verilator.__file__)).parent, compiler
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         lines = (

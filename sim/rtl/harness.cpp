@@ -111,10 +111,10 @@ class Bench {
         ended_ = false;
     }
 
-    // At most `cycles` cycles; stops when the program ends or the checker finds something.
-    int64_t step(int64_t cycles) {
+    // At most `cycles` cycles; stops when the checker finds something and, unless `beyond`, when the program ends.
+    int64_t step(int64_t cycles, bool beyond) {
         int64_t done = 0;
-        while (done < cycles && !ended_ && !problem_[0]) {
+        while (done < cycles && (beyond || !ended_) && !problem_[0]) {
             cycle();
             ++done;
         }
@@ -467,7 +467,7 @@ void bench_reset(Bench* b, int64_t cycles) { b->reset(cycles); }
 void bench_begin(Bench* b, int64_t* const* events, const int64_t* capacity, int64_t* causes, int64_t rows) {
     b->begin(events, capacity, causes, rows);
 }
-int64_t bench_step(Bench* b, int64_t cycles) { return b->step(cycles); }
+int64_t bench_step(Bench* b, int64_t cycles, int beyond) { return b->step(cycles, beyond); }
 int bench_ended(Bench* b) { return b->ended(); }
 int bench_interrupt(Bench* b) { return b->interrupt(); }
 int bench_idle(Bench* b) { return b->idle(); }

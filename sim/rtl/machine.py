@@ -146,7 +146,7 @@ class Machine:
                     f"the RTL has retired {retired} of {count} instructions after {recording.cycles} cycles"
                 )
         if count == 0:
-            self._bench.step(16)
+            self._bench.step(16, beyond=True)
         status = Status(self._bench.read(OFFSET["STATUS"]))
         if status != Status.DONE:
             error = Error(self._bench.read(OFFSET["ERROR"]))
