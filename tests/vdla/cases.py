@@ -192,7 +192,11 @@ def machines(draw: st.DrawFn) -> Config:
                 write_latency=draw(st.integers(1, 40)),
                 read_outstanding=draw(st.integers(1, 8)),
                 write_outstanding=draw(st.integers(1, 8)),
-                stall_seed=draw(st.sampled_from([None, 1, 2])),
+                **draw(
+                    st.sampled_from(
+                        [{}, {}, {"stall_seed": 1, "stall_rate": 0.2}, {"stall_seed": 2, "stall_rate": 0.7}]
+                    )
+                ),
             ),
         )
     except ConfigError:
