@@ -30,7 +30,7 @@ from compiler.lower.bounds import Bounds, StageBounds, guards, infer_bounds, lea
 from compiler.lower.tensorize import tensorize_stage
 from compiler.te.errors import ScheduleError, TensorExprError
 from compiler.te.schedule import Schedule
-from compiler.te.stage import LoopAttr
+from compiler.te.stage_state import LoopAttr
 from compiler.te.tensor import IterVar, PlaceholderOp, Reduce, Tensor
 
 
