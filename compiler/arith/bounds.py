@@ -12,16 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from compiler.ir import COMPARE_OPS, FLOAT_DTYPES, Binary, Call, Cast, Expr, IntImm, Load, Not, Select, Var
+from compiler.ir import COMPARE_OPS, FLOAT_DTYPES, INT_RANGES, Binary, Call, Cast, Expr, IntImm, Load, Not, Select, Var
 
 #: a closed interval; each end is an int, or -inf/inf where nothing is known
 Interval = tuple[float, float]
 
 INDEX_DTYPES = frozenset({"int32", "int64"})
-RANGES: dict[str, tuple[int, int]] = {
-    "bool": (0, 1), "int8": (-128, 127), "uint8": (0, 255), "int16": (-(2**15), 2**15 - 1), "uint16": (0, 2**16 - 1),
-    "int32": (-(2**31), 2**31 - 1), "uint32": (0, 2**32 - 1), "int64": (-(2**63), 2**63 - 1),
-}  # fmt: skip
 EVERYTHING: Interval = (-inf, inf)
 
 
@@ -92,7 +88,7 @@ class Bounds:
         return hit
 
     def _fit(self, expr: Expr, lo: float, hi: float) -> Interval:
-        least, most = RANGES[expr.dtype]
+        least, most = INT_RANGES[expr.dtype]
         if least <= lo and hi <= most:
             return lo, hi
         if expr.dtype in INDEX_DTYPES and (lo == -inf or hi == inf) and not self.is_data(expr):
@@ -104,7 +100,7 @@ class Bounds:
         if isinstance(e, IntImm):
             return e.value, e.value
         if isinstance(e, Var):
-            return EVERYTHING if e.dtype in INDEX_DTYPES else RANGES.get(e.dtype, EVERYTHING)
+            return EVERYTHING if e.dtype in INDEX_DTYPES else INT_RANGES.get(e.dtype, EVERYTHING)
         if isinstance(e, Binary):
             return self._binary(e)
         if e.dtype in FLOAT_DTYPES or e.dtype == "handle":
@@ -123,10 +119,10 @@ class Bounds:
         if isinstance(e, Call) and e.name == "abs":
             lo, hi = self.of(e.children[0])
             return self._fit(e, max(lo, -hi, 0), max(-lo, hi))
-        return RANGES[e.dtype]
+        return INT_RANGES[e.dtype]
 
     def _cast(self, e: Cast) -> Interval:
-        least, most = RANGES[e.dtype]
+        least, most = INT_RANGES[e.dtype]
         if e.value.dtype in FLOAT_DTYPES:
             return least, most
         lo, hi = self.of(e.value)
@@ -184,7 +180,7 @@ class Bounds:
         return lo, hi
 
     def _bits(self, e: Binary, al: float, ah: float, bl: float, bh: float) -> Interval:
-        everything = RANGES[e.dtype]
+        everything = INT_RANGES[e.dtype]
         if e.op == "shr" and bl >= 0:
             if bl == bh and bl < 64 and al != -inf and ah != inf:
                 return int(al) >> int(bl), int(ah) >> int(bl)

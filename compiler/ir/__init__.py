@@ -46,6 +46,7 @@ from compiler.ir.types import (
     DTYPES,
     FLOAT_DTYPES,
     INT_DTYPES,
+    INT_RANGES,
     ITEM_BYTES,
     LOGIC_OPS,
     wrap_int,
@@ -53,7 +54,7 @@ from compiler.ir.types import (
 from compiler.ir.verify import verify
 
 __all__ = [
-    "BINARY_OPS", "COMMUTATIVE_OPS", "COMPARE_OPS", "DTYPES", "FLOAT_DTYPES", "INT_DTYPES", "ITEM_BYTES",
+    "BINARY_OPS", "COMMUTATIVE_OPS", "COMPARE_OPS", "DTYPES", "FLOAT_DTYPES", "INT_DTYPES", "INT_RANGES", "ITEM_BYTES",
     "LOGIC_OPS", "LOOP_KINDS", "Allocate", "Attr", "Binary", "Buffer", "Call", "Cast", "Evaluate", "Expr",
     "ExprLike", "FloatImm", "For", "If", "IntImm", "Load", "Not", "PrimFunc", "Select", "Seq", "Stmt", "Store",
     "Var", "as_expr", "binary", "call", "cast", "const", "eq", "expr_text", "free_vars", "func_text",

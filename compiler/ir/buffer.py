@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.errors import IRTypeError
-from compiler.ir.expr import Expr, ExprLike, as_expr, interned, lookup, new_node
+from compiler.ir.expr import Expr, ExprLike, as_expr, found, interned, new_node
 from compiler.ir.types import ITEM_BYTES
 
 
@@ -81,13 +81,12 @@ class Load(Expr):
         if len(indices) != len(buffer.shape):
             raise IRTypeError(f"{buffer.name} has {len(buffer.shape)} dimensions, indexed with {len(indices)}")
         key = (Load, id(buffer), *map(id, indices))
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.buffer, node.indices, node.dtype = buffer, indices, buffer.dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
     @property
     def children(self) -> tuple[Expr, ...]:

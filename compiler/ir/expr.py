@@ -24,9 +24,14 @@ ExprLike = Union["Expr", int, float, bool]
 Node = TypeVar("Node", bound="Expr")
 
 interned: WeakValueDictionary[tuple[Any, ...], Expr] = WeakValueDictionary()
-#: key of a node -> weak reference to it: a third of the time of WeakValueDictionary.get
-lookup = interned.data.get  # pyright: ignore[reportAttributeAccessIssue]
+_references = interned.data.get  # pyright: ignore[reportAttributeAccessIssue]
 _serials = count()
+
+
+def found(key: tuple[Any, ...]) -> Any:
+    """The living node interned under ``key``, or None (in half the time of WeakValueDictionary.get)."""
+    reference = _references(key)
+    return None if reference is None else reference()
 
 
 def new_node(cls: type[Node]) -> Node:
@@ -143,13 +148,12 @@ class IntImm(Expr):
     def __new__(cls, value: int, dtype: str = "int32") -> IntImm:
         value = wrap_int(int(value), dtype)
         key = (IntImm, value, dtype)
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.value, node.dtype = value, dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
 
 class FloatImm(Expr):
@@ -161,13 +165,12 @@ class FloatImm(Expr):
     def __new__(cls, value: float, dtype: str = "float32") -> FloatImm:
         value = c_float(value).value if dtype == "float32" else float(value)
         key = (FloatImm, value.hex(), dtype)
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.value, node.dtype = value, dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
 
 class Var(Expr):
@@ -190,14 +193,13 @@ class Binary(Expr):
 
     def __new__(cls, op: str, a: Expr, b: Expr) -> Binary:
         key = (Binary, op, id(a), id(b))
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.op, node.a, node.b = op, a, b
             node.dtype = "bool" if op in COMPARE_OPS else a.dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -215,13 +217,12 @@ class Not(Expr):
 
     def __new__(cls, a: Expr) -> Not:
         key = (Not, id(a))
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.a, node.dtype = a, "bool"
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -241,14 +242,13 @@ class Select(Expr):
 
     def __new__(cls, cond: Expr, true_value: Expr, false_value: Expr) -> Select:
         key = (Select, id(cond), id(true_value), id(false_value))
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.cond, node.true_value, node.false_value = cond, true_value, false_value
             node.dtype = true_value.dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -266,13 +266,12 @@ class Cast(Expr):
 
     def __new__(cls, dtype: str, value: Expr) -> Cast:
         key = (Cast, dtype, id(value))
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.value, node.dtype = value, dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
     @property
     def children(self) -> tuple[Expr, ...]:
@@ -298,13 +297,12 @@ class Call(Expr):
     def __new__(cls, name: str, args: Sequence[Expr | str], dtype: str = "int32") -> Call:
         args = tuple(args)
         key = (Call, name, dtype, *((a if isinstance(a, str) else id(a)) for a in args))
-        ref = lookup(key)
-        node = None if ref is None else ref()
+        node = found(key)
         if node is None:
             node = new_node(cls)
             node.name, node.args, node.dtype = name, args, dtype
             interned[key] = node
-        return node  # type: ignore[return-value]
+        return node
 
     @property
     def children(self) -> tuple[Expr, ...]:

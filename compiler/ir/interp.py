@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import c_float
 from typing import Any
 
 import numpy as np
@@ -23,138 +22,14 @@ import numpy as np
 from compiler.errors import InterpError
 from compiler.ir.buffer import Buffer, Load
 from compiler.ir.expr import Binary, Call, Cast, Expr, FloatImm, IntImm, Not, Select, Var
+from compiler.ir.scalar_ops import HELPERS
 from compiler.ir.stmt import Allocate, Attr, Evaluate, For, If, PrimFunc, Seq, Stmt, Store
-from compiler.ir.types import BINARY_OPS, COMPARE_OPS, FLOAT_DTYPES, LOGIC_OPS, wrap_int
+from compiler.ir.types import BINARY_OPS, COMPARE_OPS, FLOAT_DTYPES, INT_BITS, INT_RANGES, LOGIC_OPS, wrap_int
 
 #: a target intrinsic: called with numbers, strings and, for ``address_of``, ``(flat ndarray, element offset)``
 Intrinsic = Callable[..., Any]
 
-_LIMITS = {
-    d: (-(1 << (n - 1)), (1 << (n - 1)) - 1) if d[0] == "i" else (0, (1 << n) - 1)
-    for d, n in {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32}.items()
-}
-_BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64, "uint8": 8, "uint16": 16, "uint32": 32}
 _SPILL_DEPTH = 25  # expressions nested deeper get a variable: Python's parser allows only so many brackets
-
-# --------------------------------------------------------------------------------------------- run-time helpers
-
-
-def _f32(x: float) -> float:
-    return c_float(x).value
-
-
-def _out_of_bounds(name: str, dim: int, index: int, extent: int) -> int:
-    raise InterpError(f"{name}: index {index} outside 0..{extent - 1} in dimension {dim}")
-
-
-def _fdiv(a: float, b: float) -> float:
-    if b != 0:
-        return a / b
-    if a == 0 or a != a or b != b:
-        return math.nan
-    return math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-def _idiv(a: int, b: int) -> int:
-    if b == 0:
-        raise InterpError(f"integer division {a} // 0")
-    return a // b
-
-
-def _imod(a: int, b: int) -> int:
-    if b == 0:
-        raise InterpError(f"integer remainder {a} % 0")
-    return a % b
-
-
-# floor, ceil and round keep the sign of zero: ceil(-0.5) is -0.0
-
-
-def _floor(x: float) -> float:
-    return math.copysign(float(math.floor(x)), x) if math.isfinite(x) else x
-
-
-def _ceil(x: float) -> float:
-    return math.copysign(float(math.ceil(x)), x) if math.isfinite(x) else x
-
-
-def _round(x: float) -> float:
-    return math.copysign(float(round(x)), x) if math.isfinite(x) else x
-
-
-def _total(fn: Callable[[float], float], overflow: float) -> Callable[[float], float]:
-    """``fn`` of :mod:`math` with IEEE results instead of exceptions."""
-
-    def call(x: float) -> float:
-        try:
-            return fn(x)
-        except OverflowError:
-            return overflow
-        except ValueError:
-            return math.nan
-
-    return call
-
-
-def _log(x: float) -> float:
-    return -math.inf if x == 0 else math.nan if x < 0 or x != x else math.log(x)
-
-
-def _sigmoid(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x)) if x > -700 else 0.0 if x == x else math.nan
-
-
-def _pow(a: float, b: float) -> float:
-    with np.errstate(all="ignore"):
-        return float(np.power(np.float64(a), np.float64(b)))
-
-
-def _shift_left(a: int, s: int, bits: int) -> int:
-    return a << s if 0 <= s < bits else 0
-
-
-def _shift_right(a: int, s: int, bits: int) -> int:
-    return a >> (s if 0 <= s < bits else bits)
-
-
-def rshift_rne(x: int, s: int) -> int:
-    """``x / 2**s`` rounded half to even, on Python integers."""
-    if s < 0:
-        raise InterpError(f"rshift_rne by {s}: the shift must not be negative")
-    quotient, rest = x >> s, x & ((1 << s) - 1)
-    half = 1 << s >> 1
-    return quotient + int(s > 0 and (rest > half or (rest == half and quotient & 1 == 1)))
-
-
-def _to_int(x: float, low: int, high: int) -> int:
-    if x != x:
-        return 0
-    if x <= low:
-        return low
-    return high if x >= high else int(x)
-
-
-def _int64_to_f32(x: int) -> float:
-    return float(np.int64(x).astype(np.float32))  # one rounding, as in C
-
-
-def _allocate(elements: int, dtype: str) -> np.ndarray:
-    out = np.full(elements * np.dtype(dtype).itemsize, 0x01 if dtype == "bool" else 0x55, np.uint8).view(dtype)
-    if dtype in FLOAT_DTYPES:
-        out.fill(np.nan)
-    return out
-
-
-_HELPERS: dict[str, Any] = {
-    "f32": _f32, "oob": _out_of_bounds, "fdiv": _fdiv, "idiv": _idiv, "imod": _imod, "shl": _shift_left,
-    "shr": _shift_right, "to_int": _to_int, "m_exp": _total(math.exp, math.inf), "m_log": _log,
-    "m_sqrt": _total(math.sqrt, math.inf), "m_tanh": math.tanh, "m_sigmoid": _sigmoid, "m_erf": math.erf,
-    "m_floor": _floor, "m_ceil": _ceil, "m_round": _round, "m_abs": abs, "m_pow": _pow, "rshift_rne": rshift_rne,
-    "inf": math.inf, "nan": math.nan, "allocate": _allocate, "np_f32": _int64_to_f32,
-}  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------- translation
 
 
 class _Translator:
@@ -231,10 +106,10 @@ class _Translator:
     def wrapped(
         self, code: str, dtype: str, depth: int, interval: tuple[float, float]
     ) -> tuple[str, int, tuple[float, float]]:
-        low, high = _LIMITS[dtype]
+        low, high = INT_RANGES[dtype]
         if low <= interval[0] and interval[1] <= high:
             return f"({code})", depth, interval
-        mask = (1 << _BITS[dtype]) - 1
+        mask = (1 << INT_BITS[dtype]) - 1
         if low == 0:
             return f"(({code}) & {mask})", depth + 1, (low, high)
         return f"((({code}) + {-low} & {mask}) - {-low})", depth + 2, (low, high)
@@ -308,7 +183,7 @@ class _Translator:
             else:
                 interval = (min(bl + 1, 0), max(bh - 1, 0))
         elif op in ("shl", "shr"):
-            return self.wrapped(f"{op}({a}, {b}, {_BITS[dtype]})", dtype, depth, (-math.inf, math.inf))
+            return self.wrapped(f"{op}({a}, {b}, {INT_BITS[dtype]})", dtype, depth, (-math.inf, math.inf))
         elif op in ("bitand", "bitor", "bitxor"):
             return f"({a} {symbol} {b})", depth, _range(dtype)
         else:
@@ -334,7 +209,7 @@ class _Translator:
             # int -> float32 in one rounding: numpy does it as C does
             convert = "np_f32" if e.dtype == "float32" and source == "int64" else "float"
             return self.rounded(f"{convert}({code})", e.dtype), depth + 2, (-math.inf, math.inf)
-        low, high = _LIMITS[e.dtype]
+        low, high = INT_RANGES[e.dtype]
         if source in FLOAT_DTYPES:
             return f"to_int({code}, {low}, {high})", depth + 1, (low, high)
         if source == "bool":
@@ -357,7 +232,7 @@ class _Translator:
         args = ", ".join(p[0] for p in parts)
         if e.name == "rshift_rne":
             return self.wrapped(f"rshift_rne({args})", e.dtype, depth, (-math.inf, math.inf))
-        if f"m_{e.name}" not in _HELPERS:
+        if f"m_{e.name}" not in HELPERS:
             raise InterpError(f"unknown function {e.name!r}")
         if e.dtype in FLOAT_DTYPES:
             return self.rounded(f"m_{e.name}({args})", e.dtype), depth, (-math.inf, math.inf)
@@ -427,7 +302,7 @@ class _Translator:
 
 
 def _range(dtype: str) -> tuple[float, float]:
-    return (0, 1) if dtype == "bool" else _LIMITS.get(dtype, (-math.inf, math.inf))
+    return INT_RANGES.get(dtype, (-math.inf, math.inf))
 
 
 # --------------------------------------------------------------------------------------------- entry points
@@ -451,7 +326,7 @@ def compile_func(func: PrimFunc) -> Callable[..., None]:
     Each array has the parameter's dtype and either its shape or, one-dimensional, as many elements as it spans.
     """
     source, needed = source_of(func)
-    namespace: dict[str, Any] = dict(_HELPERS)
+    namespace: dict[str, Any] = dict(HELPERS)
     exec(compile(source, f"<{func.name}>", "exec"), namespace)
     body = namespace["run"]
 
@@ -516,7 +391,7 @@ def evaluate(expr: Expr, env: Mapping[Var, int | float] | None = None) -> int | 
         t.names[var] = t.fresh("v")
     code = t.root(expr)[0]
     source = "\n".join([f"def run({', '.join(t.names[v] for v in values)}):", *t.lines, f"    return {code}"])
-    namespace: dict[str, Any] = dict(_HELPERS)
+    namespace: dict[str, Any] = dict(HELPERS)
     exec(compile(source, "<expression>", "exec"), namespace)
     wrapped = [wrap_int(int(x), v.dtype) if v.dtype not in FLOAT_DTYPES else x for v, x in values.items()]
     return namespace["run"](*wrapped)

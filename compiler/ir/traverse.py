@@ -10,7 +10,7 @@ from compiler.ir.stmt import Allocate, Attr, Evaluate, For, If, Seq, Stmt, Store
 
 
 def walk_expr(expr: Expr) -> Iterator[Expr]:
-    """Every node of ``expr`` once (shared nodes once), children before parents not guaranteed."""
+    """Every node of ``expr`` once (shared nodes once): parents before children, operands from the left."""
     seen: set[int] = set()
     stack = [expr]
     while stack:
@@ -19,7 +19,7 @@ def walk_expr(expr: Expr) -> Iterator[Expr]:
             continue
         seen.add(id(node))
         yield node
-        stack.extend(node.children)
+        stack.extend(reversed(node.children))
 
 
 def stmt_children(stmt: Stmt) -> tuple[Stmt, ...]:

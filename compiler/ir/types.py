@@ -24,6 +24,11 @@ COMMUTATIVE_OPS = frozenset({"add", "mul", "min", "max", "eq", "ne", "and", "or"
 
 #: width of the types an integer constant may have
 INT_BITS = {"bool": 1, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64}
+#: least and largest value
+INT_RANGES = {
+    dtype: (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if dtype[0] == "i" else (0, (1 << bits) - 1)
+    for dtype, bits in INT_BITS.items()
+}
 
 
 def wrap_int(value: int, dtype: str) -> int:

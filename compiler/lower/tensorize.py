@@ -17,6 +17,7 @@ from compiler.ir import (
     BINARY_OPS,
     COMMUTATIVE_OPS,
     FLOAT_DTYPES,
+    INT_RANGES,
     Binary,
     Buffer,
     Call,
@@ -188,17 +189,12 @@ def widened(e: Expr) -> Expr:
     return e
 
 
-_BITS = {"bool": 1, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64}
-
-
 def _holds(wide: str, narrow: str) -> bool:
     """Every value of ``narrow`` is a value of ``wide``."""
-    if wide not in _BITS or narrow not in _BITS:
+    if wide not in INT_RANGES or narrow not in INT_RANGES:
         return wide == narrow or (wide == "float64" and narrow == "float32")
-    unsigned_wide, unsigned = wide[0] in "ub", narrow[0] in "ub"
-    if unsigned_wide and not unsigned:
-        return False
-    return _BITS[wide] > _BITS[narrow] if unsigned != unsigned_wide else _BITS[wide] >= _BITS[narrow]
+    (least, most), (low, high) = INT_RANGES[wide], INT_RANGES[narrow]
+    return least <= low and high <= most
 
 
 class _Matcher:

@@ -46,16 +46,22 @@ def pad2d(x: np.ndarray, pads: Sequence[int], value: float) -> np.ndarray:
     return out
 
 
-def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+def expect_weighted(op: str, types: Sequence[TensorType], rank: int) -> None:
+    """ShapeError unless `types` are an input and a weight of `rank` and one type, and for float32 perhaps a bias."""
     x, w = types[0], types[1]
-    expect_rank("conv2d", "the input", x, 4)
-    expect_rank("conv2d", "the weight", w, 4)
-    expect_dtype("conv2d", "the input", x, "float32", "int8")
-    expect_dtype("conv2d", "the weight", w, x.dtype)
+    expect_rank(op, "the input", x, rank)
+    expect_rank(op, "the weight", w, rank)
+    expect_dtype(op, "the input", x, "float32", "int8")
+    expect_dtype(op, "the weight", w, x.dtype)
     if len(types) == 3:
-        expect_dtype("conv2d", "an input with a bias", x, "float32")
+        expect_dtype(op, "an input with a bias", x, "float32")
         if types[2].shape != (w.shape[0],):
-            raise ShapeError(f"conv2d: the bias must have shape ({w.shape[0]},), got {types[2].shape}")
+            raise ShapeError(f"{op}: the bias must have shape ({w.shape[0]},), got {types[2].shape}")
+
+
+def _infer(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    expect_weighted("conv2d", types, 4)
+    x, w = types[0], types[1]
     groups = attrs["groups"]
     if x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise ShapeError(f"conv2d: input {x.shape} does not fit weight {w.shape} with groups={groups}")

@@ -7,22 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.errors import ShapeError
-from compiler.ops.convolution import exact_matmul
-from compiler.ops.registry import Attrs, OpDef, Pattern, TensorType, expect_dtype, expect_rank, register
+from compiler.ops.convolution import exact_matmul, expect_weighted
+from compiler.ops.registry import Attrs, OpDef, Pattern, TensorType, expect_dtype, register
 
 
 def _infer_dense(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    expect_weighted("dense", types, 2)
     x, w = types[0], types[1]
-    expect_rank("dense", "the input", x, 2)
-    expect_rank("dense", "the weight", w, 2)
-    expect_dtype("dense", "the input", x, "float32", "int8")
-    expect_dtype("dense", "the weight", w, x.dtype)
     if x.shape[1] != w.shape[1]:
         raise ShapeError(f"dense: input {x.shape} and weight {w.shape} differ in their last dimension")
-    if len(types) == 3:
-        expect_dtype("dense", "an input with a bias", x, "float32")
-        if types[2].shape != (w.shape[0],):
-            raise ShapeError(f"dense: the bias must have shape ({w.shape[0]},), got {types[2].shape}")
     return TensorType((x.shape[0], w.shape[0]), "float32" if x.dtype == "float32" else "int32")
 
 

@@ -183,18 +183,8 @@ class ComputeOp(Operation):
 
 def tensors_read(expr: Expr) -> tuple[Tensor, ...]:
     """The tensors loaded in ``expr``, in order of first appearance from the left."""
-    found: dict[Tensor, None] = {}
-    seen: set[int] = set()
-    stack = [expr]
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, Load) and isinstance(node.buffer, Tensor):
-            found.setdefault(node.buffer)
-        stack.extend(reversed(node.children))
-    return tuple(found)
+    loads = (node for node in walk_expr(expr) if isinstance(node, Load))
+    return tuple(dict.fromkeys(load.buffer for load in loads if isinstance(load.buffer, Tensor)))
 
 
 # --------------------------------------------------------------------------------------------- constructors

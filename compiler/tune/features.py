@@ -139,9 +139,8 @@ def _touched(stmt: Stmt) -> Iterator[tuple[Buffer, tuple[Expr, ...]]]:
         yield stmt.buffer, stmt.indices
     value = stmt.value if isinstance(stmt, Store | Evaluate) else None
     for expr in (value,) if value is not None else stmt_exprs(stmt):
-        loads = [node for node in walk_expr(expr) if isinstance(node, Load)]
-        for load in reversed(loads):  # walk_expr goes from the last operand to the first
-            if (load.buffer, load.indices) not in seen:
+        for load in walk_expr(expr):
+            if isinstance(load, Load) and (load.buffer, load.indices) not in seen:
                 seen.add((load.buffer, load.indices))
                 yield load.buffer, load.indices
 

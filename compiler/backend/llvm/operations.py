@@ -11,7 +11,7 @@ from typing import Any
 import llvmlite.ir as ir
 
 from compiler.errors import CodegenError
-from compiler.ir import FLOAT_DTYPES
+from compiler.ir import BINARY_OPS, FLOAT_DTYPES
 
 Value = Any  # llvmlite's values carry no useful static types
 Builder = Any
@@ -21,7 +21,6 @@ _SCALARS: dict[str, Any] = {
     "uint16": ir.IntType(16), "int32": ir.IntType(32), "uint32": ir.IntType(32), "int64": ir.IntType(64),
     "float32": ir.FloatType(), "float64": ir.DoubleType(),
 }  # fmt: skip
-_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 def scalar_type(dtype: str) -> Any:
@@ -102,9 +101,9 @@ def _mangle(ty: Any) -> str:
 
 def compare(b: Builder, op: str, dtype: str, x: Value, y: Value) -> Value:
     if dtype in FLOAT_DTYPES:
-        return b.fcmp_unordered("!=", x, y) if op == "ne" else b.fcmp_ordered(_COMPARE[op], x, y)
+        return b.fcmp_unordered("!=", x, y) if op == "ne" else b.fcmp_ordered(BINARY_OPS[op], x, y)
     signed = dtype[0] == "i"
-    return (b.icmp_signed if signed else b.icmp_unsigned)(_COMPARE[op], x, y)
+    return (b.icmp_signed if signed else b.icmp_unsigned)(BINARY_OPS[op], x, y)
 
 
 def arithmetic(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from compiler.graph.ir import Graph, Node, Rewriter, Value, remove_dead, rewrite
 
 
@@ -25,6 +28,14 @@ def remove_identities(graph: Graph) -> Graph:
     return rewrite(graph, visit)
 
 
+def _in_place_of(node: Node, rewriter: Rewriter, op: Node, inputs: Sequence[Value], **attrs: Any) -> Value:
+    """Append `op` with other attributes; its output stands for the visited `node`'s."""
+    out = node.output
+    return rewriter.graph.op(
+        op.op, inputs, {**op.attrs, **attrs}, name=op.name, output=out.name, origin=out.origin, quant=out.quant
+    )
+
+
 def fold_pads(graph: Graph) -> Graph:
     """A pad of height and width joins the convolution or maximum that reads it, if the fill value is the same."""
 
@@ -41,16 +52,7 @@ def fold_pads(graph: Graph) -> Graph:
         pads = tuple(a + b for a, b in zip(node.attrs["pads"], extra, strict=True))
         if node.op == "max_pool2d" and any(p >= k for p, k in zip(pads, node.attrs["kernel"] * 2, strict=True)):
             return None
-        out = node.output
-        return rewriter.graph.op(
-            node.op,
-            [pad.inputs[0], *inputs[1:]],
-            {**node.attrs, "pads": pads},
-            name=node.name,
-            output=out.name,
-            origin=out.origin,
-            quant=out.quant,
-        )
+        return _in_place_of(node, rewriter, node, [pad.inputs[0], *inputs[1:]], pads=pads)
 
     return rewrite(graph, visit)
 
@@ -65,16 +67,7 @@ def fold_integer_clip(graph: Graph) -> Graph:
         low, high = (max(node.attrs["low"], producer.attrs["low"]), min(node.attrs["high"], producer.attrs["high"]))
         if rewriter.only_use(node.inputs[0]) is None or low > high:
             return None
-        out = node.output
-        return rewriter.graph.op(
-            producer.op,
-            producer.inputs,
-            {**producer.attrs, "low": low, "high": high},
-            name=producer.name,
-            output=out.name,
-            origin=out.origin,
-            quant=out.quant,
-        )
+        return _in_place_of(node, rewriter, producer, producer.inputs, low=low, high=high)
 
     return rewrite(graph, visit)
 

@@ -28,7 +28,7 @@ from compiler.ir import (
     select,
 )
 from compiler.ir.interp import evaluate, run
-from compiler.ir.interp import rshift_rne as rne
+from compiler.ir.scalar_ops import rshift_rne as rne
 
 H, J, K = Var("i"), Var("j"), Var("k")
 
