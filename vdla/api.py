@@ -13,6 +13,7 @@ import numpy as np
 from hw.config import Config
 from runtime.artifact import Artifact
 from runtime.executor import Executor, Progress, SimName
+from runtime.vdla_sim import LayerWave
 from vdla.report.model import Report
 from vdla.resolve import builtin_calibration, check_batch, model_source
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from compiler.lower import PassContext
     from compiler.te import Schedule, Tensor
     from vdla.kernel import Kernel
+    from vdla.target.target import Tiles
 
 
 def compile(
@@ -32,6 +34,7 @@ def compile(
     virtual_threads: bool = True,
     batch: int | None = None,
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
+    tiles: Tiles | str | Path | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compiles a network ahead of time.
@@ -45,10 +48,13 @@ def compile(
         batch: extent of the first axis, for built-in networks and models where it is symbolic; 1 by default.
         calibration: inputs (name -> array) to calibrate a float model on, one mapping a run. By default a built-in
             network's own, or seeded normal numbers.
+        tiles: a tuning database (`vdla tune` makes one) whose best tiles are used where it has them; or the tiles
+            themselves.
         progress: told ``(what, done, total)`` as the passes go.
 
     Returns:
-        The artifact. ``artifact.info["compile"]`` holds the seconds of each pass.
+        The artifact. ``artifact.info["compile"]`` holds the seconds of each pass, ``artifact.info["tuning"]`` which
+        operators a tuning database had tiles for.
 
     Raises:
         VdlaError, compiler.errors.CompileError: typed and in one line, for everything wrong with the model, the
@@ -64,15 +70,20 @@ def compile(
     from compiler.frontend.onnx_import import load_model
     from compiler.graph.pipeline import Calibration
     from vdla.driver import CompileOptions, compile_model
+    from vdla.tune.lookup import TunedTiles
 
+    tuned = TunedTiles.of(machine, tiles) if isinstance(tiles, str | Path) else None
     if batch is not None:
         check_batch(load_model(source), batch)
     options = CompileOptions(
-        virtual_threads=virtual_threads, batch=batch or 1, calibration=Calibration(samples=calibration)
+        virtual_threads=virtual_threads,
+        batch=batch or 1,
+        calibration=Calibration(samples=calibration),
+        tiles=tuned if isinstance(tiles, str | Path) else tiles,
     )
     compiled = compile_model(source, machine, targets, options, progress)
     seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}
-    info = {**compiled.artifact.info, "compile": seconds}
+    info = {**compiled.artifact.info, "compile": seconds, "tuning": {} if tuned is None else tuned.summary()}
     return dataclasses.replace(compiled.artifact, info=info)
 
 
@@ -83,15 +94,17 @@ def simulate(
     sim: SimName = "cycle",
     config: Config | None = None,
     progress: Progress | None = None,
+    wave: LayerWave | None = None,
 ) -> Report:
     """One inference with a report of where the time went.
 
     Args:
         artifact: from `compile` or `Artifact.load`.
         inputs: name -> array, or a single array when the model has one input.
-        sim: ``"cycle"`` (bits and time) or ``"functional"`` (bits only).
+        sim: ``"cycle"`` (bits and time), ``"functional"`` (bits only) or ``"rtl"`` (the Verilated hardware).
         config: the same machine with another clock or memory (latencies, stall profile), if not the artifact's own.
         progress: told ``(what, done, total)``.
+        wave: with ``"rtl"``, the layer whose waveform is wanted, and the file for it.
 
     Returns:
         The report; ``report.outputs`` are the outputs, ``report.document`` is report.json.
@@ -100,7 +113,7 @@ def simulate(
         InputError: when the inputs are not the declared ones.
         ArtifactError: when `config` is another machine.
     """
-    executor = Executor(artifact, config, sim)
+    executor = Executor(artifact, config, sim, wave)
     return Report.of(artifact, executor.config, executor.run(inputs, progress))
 
 

@@ -31,8 +31,8 @@ from compiler.target import Target, get_target, target_names
 from hw.config import Config
 from runtime.artifact import ALIGNMENT, Artifact, CpuCode, CpuStep, Segment, Step, TensorSpec, VdlaLayer, VdlaStep
 from vdla.target.program import Layer, write_program
+from vdla.target.target import Tiles, VdlaTarget
 from vdla.target.target import VdlaLayer as CompiledLayer
-from vdla.target.target import VdlaTarget
 
 if TYPE_CHECKING:
     import onnx
@@ -46,7 +46,8 @@ class CompileOptions:
 
     virtual_threads: hide memory latency with two virtual threads.  fusion: fuse operators.  calibration: how to
     calibrate float models.  batch: extent of a symbolic first axis.  keep_tensors: give every tensor its own place in
-    the arena, so that all of them can be read after a run (``artifact.info["tensors"]`` says where).
+    the arena, so that all of them can be read after a run (``artifact.info["tensors"]`` says where).  tiles: tuned
+    tiles for VDLA's layers; they are tuned with virtual threads and not used without.
     """
 
     virtual_threads: bool = True
@@ -54,6 +55,7 @@ class CompileOptions:
     calibration: Calibration = field(default_factory=Calibration)
     batch: int | None = None
     keep_tensors: bool = False
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def compile_model(
 
 def _target(name: str, config: Config, options: CompileOptions) -> Target:
     if name == "vdla":
-        return VdlaTarget(config, virtual_threads=options.virtual_threads)
+        tiles = options.tiles if options.virtual_threads else None
+        return VdlaTarget(config, virtual_threads=options.virtual_threads, tiles=tiles)
     if name == "cpu":
         return CpuTarget()
     if name in target_names():

@@ -67,7 +67,81 @@ class Outcome:
         return self.default_cost / self.best_cost if self.best_cost < math.inf else 1.0
 
 
-Watch = Callable[[Outcome], None]
+class Tuning:
+    """A tuning that goes on batch by batch (:meth:`step`), the default schedule first.
+
+    Args:
+        trials: points to try, the default among them.
+        batch: points proposed and measured together.
+        deterministic: costs do not vary, as a simulator's: a point in the database, success or failure, is not
+            measured again.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        explorer: Explorer,
+        measurer: Measurer,
+        database: Database | None = None,
+        *,
+        trials: int = 64,
+        batch: int = 8,
+        deterministic: bool = True,
+    ) -> None:
+        self.outcome = Outcome(task)
+        self._explorer, self._measurer, self._database = explorer, measurer, database
+        self._trials, self._batch, self._deterministic = trials, batch, deterministic
+        self.done = False
+
+    def step(self) -> None:
+        """Try the next batch; ``done`` tells when there is none.
+
+        Raises DatabaseError when a result cannot be saved, MeasureError when nothing can be measured.
+        """
+        started = time.monotonic()
+        outcome, task = self.outcome, self.outcome.task
+        wanted = min(self._batch, self._trials - outcome.trials)
+        if outcome.trials:
+            points = self._explorer.propose(wanted) if wanted > 0 else []
+        else:
+            points = [task.default]
+        if points:
+            costs = self._costs(points)
+            self._explorer.observe(points, costs)
+            for point, cost in zip(points, costs, strict=True):
+                if point == task.default:
+                    outcome.default_cost = cost
+                if cost < outcome.best_cost:
+                    outcome.best_cost, outcome.best = cost, point
+                outcome.curve.append(outcome.best_cost)
+        self.done = not points or outcome.trials >= self._trials
+        outcome.seconds += time.monotonic() - started
+
+    def _costs(self, points: Sequence[int]) -> list[float]:
+        """The points' costs, infinity for failures; new ones are measured and saved."""
+        task, database = self.outcome.task, self._database
+        knobs: list[Mapping[str, Any]] = [task.space.values(point) for point in points]
+        records: list[Record | None] = [None] * len(points)
+        if database is not None and self._deterministic:
+            database.refresh()
+            records = [database.find(task.key, values) for values in knobs]
+        new = [k for k, record in enumerate(records) if record is None]
+        results = self._measurer.measure([task.job(points[k]) for k in new])
+        self.outcome.measured += len(new)
+        costs = [math.inf if record is None or record.cost is None else record.cost for record in records]
+        for k, result in zip(new, results, strict=True):
+            costs[k] = math.inf if result.cost is None else result.cost
+            self.outcome.failed += result.cost is None
+        if database is not None:
+            database.append([_record(task, knobs[k], result) for k, result in zip(new, results, strict=True)])
+        return costs
+
+
+def _record(task: Task, knobs: Mapping[str, Any], result: Result) -> Record:
+    workload, target, machine, kit = task.key
+    return Record(
+        workload, target, machine, kit, knobs, result.cost, task.unit, result.error, result.trace, result.seconds
+    )
 
 
 def tune(
@@ -78,67 +152,13 @@ def tune(
     *,
     trials: int = 64,
     batch: int = 8,
-    seconds: float = math.inf,
     deterministic: bool = True,
-    watch: Watch | None = None,
+    watch: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
-    """Try up to ``trials`` points (the default schedule is the first) for up to ``seconds``.
-
-    Args:
-        batch: points proposed and measured together.
-        deterministic: costs do not vary, as a simulator's: a point in the database, success or failure, is not
-            measured again.
-        watch: told after each batch.
-
-    Raises DatabaseError when a result cannot be saved, MeasureError when nothing can be measured.
-    """
-    started = time.monotonic()
-    outcome = Outcome(task)
-    if database is not None and deterministic:
-        database.refresh()
-    points = [task.default]
-    while points:
-        costs = _costs(task, points, measurer, database if deterministic else None, database, outcome)
-        explorer.observe(points, costs)
-        for point, cost in zip(points, costs, strict=True):
-            if point == task.default:
-                outcome.default_cost = cost
-            if cost < outcome.best_cost:
-                outcome.best_cost, outcome.best = cost, point
-            outcome.curve.append(outcome.best_cost)
-        outcome.seconds = time.monotonic() - started
+    """A whole :class:`Tuning`.  ``watch``: told after each batch."""
+    tuning = Tuning(task, explorer, measurer, database, trials=trials, batch=batch, deterministic=deterministic)
+    while not tuning.done:
+        tuning.step()
         if watch is not None:
-            watch(outcome)
-        wanted = min(batch, trials - outcome.trials)
-        points = explorer.propose(wanted) if wanted > 0 and outcome.seconds < seconds else []
-    return outcome
-
-
-def _costs(
-    task: Task,
-    points: Sequence[int],
-    measurer: Measurer,
-    known: Database | None,
-    database: Database | None,
-    outcome: Outcome,
-) -> list[float]:
-    """The points' costs, infinity for failures; new ones are measured and saved."""
-    knobs: list[Mapping[str, Any]] = [task.space.values(point) for point in points]
-    records = [None if known is None else known.find(task.key, values) for values in knobs]
-    new = [k for k, record in enumerate(records) if record is None]
-    results = measurer.measure([task.job(points[k]) for k in new])
-    outcome.measured += len(new)
-    costs = [math.inf if record is None or record.cost is None else record.cost for record in records]
-    for k, result in zip(new, results, strict=True):
-        costs[k] = math.inf if result.cost is None else result.cost
-        outcome.failed += result.cost is None
-    if database is not None:
-        database.append([_record(task, knobs[k], result) for k, result in zip(new, results, strict=True)])
-    return costs
-
-
-def _record(task: Task, knobs: Mapping[str, Any], result: Result) -> Record:
-    workload, target, machine, kit = task.key
-    return Record(
-        workload, target, machine, kit, knobs, result.cost, task.unit, result.error, result.trace, result.seconds
-    )
+            watch(tuning.outcome)
+    return tuning.outcome

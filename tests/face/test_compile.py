@@ -48,6 +48,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         virtual_threads: bool = True
         batch: int | None = None
         calibration: Calibration = field(default_factory=Calibration)
+        tiles: Any = None
 
     @dataclass
     class CompiledModel:

@@ -17,6 +17,7 @@ from vdla.cli.explore import explore_command
 from vdla.cli.inspect import inspect_command
 from vdla.cli.report import report_command
 from vdla.cli.run import run_command
+from vdla.cli.tune import tune_command
 
 USER_ERROR = 2
 """Exit code of every mistake of the user; 0 is success, 1 a defect of the kit."""
@@ -30,7 +31,17 @@ def cli() -> None:
     """Compile networks for the VDLA accelerator, simulate them to the cycle, change the machine and look again."""
 
 
-for _command in (run_command, compile_command, explore_command, inspect_command, config_group, report_command):
+COMMANDS = (
+    run_command,
+    compile_command,
+    tune_command,
+    explore_command,
+    inspect_command,
+    config_group,
+    report_command,
+)
+
+for _command in COMMANDS:
     cli.add_command(_command)
 
 

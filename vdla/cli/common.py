@@ -14,7 +14,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from hw.config import Config
 from hw.errors import ConfigError
+from runtime.artifact import Artifact
 from runtime.executor import Progress as ProgressCallback
+from vdla.errors import UsageError
 
 DEFAULT_CONFIG = "pynq-z1"
 
@@ -67,6 +69,32 @@ def calibration_option(command: Command) -> Command:
         help="Inputs to calibrate a float model on: one array for each input's name, samples stacked on the first "
         "axis. Default: a built-in network's own, or seeded random values.",
     )(command)
+
+
+def database_option(command: Command) -> Command:
+    """Adds ``--db``."""
+    return click.option(
+        "--db",
+        "database_path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Use the best schedules of this tuning database (see `vdla tune`).",
+    )(command)
+
+
+def check_database(path: Path | None, no_virtual_threads: bool) -> None:
+    """Raises UsageError when tuned schedules are asked for that would not be used."""
+    if path is not None and no_virtual_threads:
+        raise UsageError("schedules are tuned with virtual threads; --db and --no-virtual-threads exclude each other")
+
+
+def tuning_text(artifact: Artifact) -> str | None:
+    """One line about the tuned schedules that a model was compiled with; None when none were asked for."""
+    tuning: Any = artifact.info.get("tuning")
+    if not tuning:
+        return None
+    tuned, untuned = len(tuning["tuned"]), len(tuning["untuned"])
+    return f"tuned: {tuned} of {tuned + untuned} operators have a schedule from {tuning['database']}"
 
 
 def json_option(command: Command) -> Command:

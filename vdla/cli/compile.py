@@ -12,13 +12,16 @@ from vdla.api import compile
 from vdla.calibration import load_calibration
 from vdla.cli.common import (
     calibration_option,
+    check_database,
     compile_options,
     config_options,
+    database_option,
     json_option,
     machine,
     print_json,
     progress_bar,
     stdout,
+    tuning_text,
 )
 from vdla.cli.inspect import print_summary, summary
 from vdla.errors import UsageError
@@ -40,6 +43,7 @@ from vdla.resolve import is_artifact
 @config_options
 @compile_options
 @calibration_option
+@database_option
 @json_option
 def compile_command(
     model: str,
@@ -50,11 +54,13 @@ def compile_command(
     batch: int | None,
     no_virtual_threads: bool,
     calibration_path: Path | None,
+    database_path: Path | None,
     as_json: bool,
 ) -> None:
     """Compile MODEL (an ONNX file or a built-in network) ahead of time."""
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
+    check_database(database_path, no_virtual_threads)
     config = machine(config_name, settings)
     samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
     with progress_bar("compile") as progress:
@@ -65,6 +71,7 @@ def compile_command(
             batch=batch,
             virtual_threads=not no_virtual_threads,
             calibration=samples,
+            tiles=database_path,
             progress=progress,
         )
     artifact.save(output_path)
@@ -80,5 +87,8 @@ def _show(artifact: Artifact, path: Path) -> None:
     timing: Any = artifact.info["compile"]
     slowest = sorted(timing["passes"], key=lambda item: -item[1])[:5]
     parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest)
+    tuned = tuning_text(artifact)
+    if tuned is not None:
+        print_line(console, tuned)
     print_line(console, f"compiled in {timing['wall_s']:.2f} s ({parts})")
     print_line(console, f"wrote {path}")

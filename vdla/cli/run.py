@@ -10,18 +10,22 @@ import click
 from hw.config import Config
 from runtime.artifact import Artifact
 from runtime.executor import SimName
+from runtime.vdla_sim import LayerWave
 from vdla.api import compile, simulate
 from vdla.calibration import load_calibration
 from vdla.cli.common import (
     calibration_option,
+    check_database,
     compile_options,
     config_options,
+    database_option,
     json_option,
     machine,
     override,
     print_json,
     progress_bar,
     stdout,
+    tuning_text,
 )
 from vdla.errors import UsageError
 from vdla.report import Report, ReportFolder, print_line, print_report
@@ -33,11 +37,13 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
 @config_options
 @click.option(
     "--sim",
-    type=click.Choice(["functional", "cycle"]),
+    type=click.Choice(["functional", "cycle", "rtl"]),
     default="cycle",
     show_default=True,
-    help="functional: the bits only. cycle: the bits and the time of every instruction.",
+    help="functional: the bits only. cycle: the bits and the time of every instruction. rtl: the same on the Verilated "
+    "hardware (needs Verilator and a C++ compiler).",
 )
+@click.option("--wave", metavar="LAYER", help="With --sim rtl: write the waveform of this layer to LAYER.vcd.")
 @click.option(
     "--input",
     "input_path",
@@ -57,12 +63,14 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
 )
 @compile_options
 @calibration_option
+@database_option
 @json_option
 def run_command(
     model: str,
     config_name: str | None,
     settings: tuple[str, ...],
     sim: SimName,
+    wave: str | None,
     input_path: Path | None,
     output_path: Path | None,
     report_path: Path | None,
@@ -70,6 +78,7 @@ def run_command(
     batch: int | None,
     no_virtual_threads: bool,
     calibration_path: Path | None,
+    database_path: Path | None,
     as_json: bool,
 ) -> None:
     """Run MODEL on the simulated accelerator.
@@ -81,13 +90,15 @@ def run_command(
         folder = stack.enter_context(ReportFolder(report_path)) if report_path is not None else None
         if output_path is not None:
             check_output_path(output_path)
-        artifact, config = _obtain(model, config_name, settings, target, batch, no_virtual_threads, calibration_path)
+        artifact, config = _obtain(
+            model, config_name, settings, target, batch, no_virtual_threads, calibration_path, database_path
+        )
         if input_path is not None:
             inputs = load_inputs(input_path, artifact.inputs)
         else:
             inputs = random_inputs(artifact.inputs)
         with progress_bar("simulate") as progress:
-            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress)
+            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress, wave=_wave_of(wave))
         if output_path is not None:
             save_outputs(output_path, report.outputs)
         if folder is not None:
@@ -97,6 +108,13 @@ def run_command(
         print_json(report.document)
     else:
         _show(report, folder)
+        tuned = tuning_text(artifact)
+        if tuned is not None:
+            print_line(stdout(), tuned)
+
+
+def _wave_of(layer: str | None) -> LayerWave | None:
+    return None if layer is None else LayerWave(layer, Path(f"{layer.replace('/', '_')}.vcd"))
 
 
 def _obtain(
@@ -107,17 +125,20 @@ def _obtain(
     batch: int | None,
     no_virtual_threads: bool,
     calibration_path: Path | None,
+    database_path: Path | None,
 ) -> tuple[Artifact, Config]:
     """The compiled model and the machine to run it on."""
     if is_artifact(Path(model)):
-        if target is not None or batch is not None or no_virtual_threads or calibration_path is not None:
+        given = (target, batch, calibration_path, database_path)
+        if no_virtual_threads or any(option is not None for option in given):
             raise UsageError(
-                f"{model} is compiled already; --target, --batch, --no-virtual-threads and --calibration go to "
+                f"{model} is compiled already; --target, --batch, --no-virtual-threads, --calibration and --db go to "
                 "`vdla compile`"
             )
         artifact = Artifact.load(model)
         base = Config.load(config_name) if config_name is not None else artifact.config
         return artifact, override(base, settings)
+    check_database(database_path, no_virtual_threads)
     config = machine(config_name, settings)
     samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
     with progress_bar("compile") as progress:
@@ -128,6 +149,7 @@ def _obtain(
             batch=batch,
             virtual_threads=not no_virtual_threads,
             calibration=samples,
+            tiles=database_path,
             progress=progress,
         )
     return artifact, config

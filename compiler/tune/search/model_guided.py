@@ -26,7 +26,8 @@ class ModelGuidedSearch:
         features: of points of the space.
         model: trained anew before each batch, once ``first`` points have been measured. A model that comes trained
             (transferred from another workload) is used from the first batch on.
-        first: random points to start with.
+        first: points measured before the model is trained: ``start``, then random ones.
+        start: points that are thought to be good, to begin with.
         epsilon: share of every batch that is drawn evenly.
         diversity: worth of a knob value that is new to the batch, in standard deviations of the scores.
     """
@@ -41,6 +42,7 @@ class ModelGuidedSearch:
         first: int = 16,
         epsilon: float = 0.1,
         diversity: float = 0.1,
+        start: Sequence[int] = (),
         annealing: SimulatedAnnealing | None = None,
     ) -> None:
         self._seen = Seen(space)
@@ -49,9 +51,14 @@ class ModelGuidedSearch:
         self._first, self._epsilon, self._diversity = first, epsilon, diversity
         self._annealing = annealing or SimulatedAnnealing(space, seed)
         self._rows: dict[int, np.ndarray] = {}
+        self._start = [int(point) for point in start]
 
     def propose(self, count: int) -> list[int]:
         """The batch that the model expects most of, with random points among it."""
+        first = [point for point in self._start if self._seen.is_new(point)][:count]
+        if first:
+            self._seen.proposed.update(first)
+            return first + self._seen.draw(count - len(first), self._rng)
         measured = list(self._seen.costs)
         if len(measured) >= self._first:
             self.model.fit(self._matrix(measured), np.array([self._seen.costs[i] for i in measured]))

@@ -1,0 +1,144 @@
+"""``vdla tune`` and what follows: operators and networks tuned, their tiles used, the same bits in no more cycles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vdla
+from compiler.tune.database import Database
+from compiler.tune.errors import DatabaseError
+from compiler.tune.measure import InlineMeasurer
+from hw.config import Config, MemoryConfig
+from vdla.cli import run_cli
+from vdla.resolve import random_inputs
+from vdla.tune.lookup import NETWORK, TARGET, TunedTiles, key_of, machine_key
+from vdla.tune.operators import Operator, parse_operator
+from vdla.tune.session import Network, Session, TuneOptions, choose_in_network, make_explorer
+from vdla.tune.simulate import CycleCost
+from vdla.tune.templates import space_of, workload
+
+CONFIG = Config.load("pynq-z1").with_(block_in=8, block_out=8)
+SMALL = "conv2d:ic=16,h=8,w=8,oc=32,k=3,pad=1"
+
+
+def tuned(path: Path, operators: list[Operator], **options: object) -> Session:
+    """A finished session that measures in this process."""
+    measurer = InlineMeasurer(CycleCost(CONFIG))
+    session = Session(CONFIG, operators, Database(path), measurer, TuneOptions(**options))  # type: ignore[arg-type]
+    for _ in session.run():
+        pass
+    return session
+
+
+@pytest.mark.parametrize("search", ["model", "genetic", "random"])
+def test_an_operator(search: str, tmp_path: Path) -> None:
+    operator = parse_operator(SMALL, CONFIG)
+    session = tuned(tmp_path / "t.jsonl", [operator], trials=12, search=search, seed=1)
+    (state,) = session.states
+    found = state.outcome
+    assert found.trials == found.measured == 12 and found.best_cost <= found.default_cost and not found.failed
+    again = tuned(tmp_path / "t.jsonl", [operator], trials=12, search=search, seed=1)
+    assert again.states[0].outcome.measured == 0 and again.states[0].outcome.curve == found.curve
+    other = tuned(tmp_path / "other.jsonl", [operator], trials=12, search=search, seed=1)
+    assert other.states[0].outcome.curve == found.curve
+    record = session.database.best(key_of(CONFIG, operator.spec))
+    assert record is not None and record.cost == found.best_cost and record.target == TARGET and record.trace
+
+
+def test_small_spaces_are_exhausted() -> None:
+    operator = parse_operator("dense:ic=16,oc=16", CONFIG)
+    space = space_of(CONFIG, operator.spec)
+    explorer = make_explorer(TuneOptions(trials=10_000), CONFIG, operator.spec, space)
+    assert sorted(explorer.propose(len(space) + 1)) == space.valid_indices().tolist()
+
+
+def test_time_is_up_after_every_default(tmp_path: Path) -> None:
+    operators = [parse_operator(text, CONFIG) for text in (SMALL, "add:c=16,h=8,w=8")]
+    session = tuned(tmp_path / "t.jsonl", operators, seconds=0.0)
+    assert [s.outcome.trials for s in session.states] == [1, 1]
+
+
+def test_a_network(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    network = Network("resnet_tiny", CONFIG)
+    operators = network.operators()
+    assert len({workload(o.spec) for o in operators}) == len(operators) >= 4
+    session = tuned(path, operators, trials=6)
+    seen: list[str] = []
+    found = choose_in_network(network, session, lambda what, best: seen.append(what))
+    assert found.best <= found.default
+    default = vdla.compile("resnet_tiny", config=CONFIG)
+    best = vdla.compile("resnet_tiny", config=CONFIG, tiles=path)
+    assert default.info["tuning"] == {}
+    assert best.info["tuning"] == {"database": str(path), "tuned": sorted(o.name for o in operators), "untuned": []}
+    inputs = random_inputs(default.inputs)
+    reports = [vdla.simulate(artifact, inputs) for artifact in (default, best)]
+    assert [r.document["totals"]["cycles"] for r in reports] == [found.default, found.best]
+    for name, value in reports[0].outputs.items():
+        assert np.array_equal(reports[1].outputs[name], value)
+    choices = session.database.query(target=NETWORK)
+    assert len(choices) == len(operators) and {r.cost for r in choices} == {float(found.best)}
+
+
+def test_records_of_other_machines_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    operator = parse_operator(SMALL, CONFIG)
+    tuned(path, [operator], trials=2)
+    slow = CONFIG.with_(memory=MemoryConfig(read_latency=99))
+    assert len({machine_key(c) for c in (CONFIG, slow, CONFIG.with_(block_in=16))}) == 3
+    for config, known in ((CONFIG, True), (slow, False), (CONFIG.with_(wgt_buffer=16384), False)):
+        tiles = TunedTiles.of(config, path)
+        assert (tiles.conv_tile(operator.spec) is not None) == known  # type: ignore[arg-type]
+        assert len(tiles.summary()["tuned"]) == known
+
+
+def test_a_record_that_is_not_legal_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    operator = parse_operator(SMALL, CONFIG)
+    tuned(path, [operator], trials=1)
+    path.write_text(path.read_text().replace('"oc":', '"oc":9'))
+    with pytest.raises(DatabaseError, match=r"the best record of conv2d\(n=1, ic=16.* is not legal: knob 'oc'"):
+        TunedTiles.of(CONFIG, path).conv_tile(operator.spec)  # type: ignore[arg-type]
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "t.jsonl")
+    machine = ["--set", "vdla.block_in=8", "--set", "vdla.block_out=8"]
+    command = ["tune", SMALL, *machine, "--db", path, "--trials", "4"]
+    assert run_cli([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (operator,) = document["operators"]
+    assert document["schema"] == "vdla.tune/1" and operator["measured"] == 4
+    assert operator["best_cycles"] == operator["curve"][-1] <= operator["default_cycles"]
+    assert run_cli(command) == 0
+    out = capsys.readouterr().out
+    assert "best: threads" in out and "excluded by the rule" in out and path in out
+    assert run_cli(["tune", "mlp", *machine, "--db", path, "--trials", "2"]) == 0
+    assert "cycles by default" in capsys.readouterr().out
+    assert run_cli(["run", "mlp", *machine, "--db", path]) == 0
+    assert f"tuned: 2 of 2 operators have a schedule from {path}" in capsys.readouterr().out
+    artifact = str(tmp_path / "m.vdla")
+    assert run_cli(["compile", "mlp", *machine, "--db", path, "-o", artifact]) == 0
+    assert "tuned: 2 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["tune", "resnet81"], "no file and no built-in model named 'resnet81'"),
+        (["tune", "conv3d:k=3"], "no operator and no file 'conv3d:k=3'"),
+        (["tune", "dense:ic=4"], "dense needs oc"),
+        (["tune", "C2", "--trials", "0"], "--trials"),
+        (["tune", "C2", "--search", "luck"], "--search"),
+        (["run", "mlp", "--db", "none.jsonl"], "no tuning database none.jsonl; `vdla tune` makes one"),
+        (["run", "mlp", "--db", "x", "--no-virtual-threads"], "--db and --no-virtual-threads exclude each other"),
+    ],
+)
+def test_mistakes(command: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(command) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1

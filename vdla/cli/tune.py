@@ -1,0 +1,213 @@
+"""``vdla tune``: better tiles for an operator or a network, found by measuring, kept in a database."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from compiler.tune.database import Database
+from hw.config import Config
+from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.errors import UsageError
+from vdla.report import print_line
+from vdla.resolve import is_artifact
+from vdla.tune.operators import HELP, is_operator, parse_operator
+from vdla.tune.session import (
+    SEARCHES,
+    Network,
+    NetworkOutcome,
+    OperatorState,
+    Session,
+    TuneOptions,
+    choose_in_network,
+    process_measurer,
+)
+
+
+@click.command("tune")
+@click.argument("what", metavar="MODEL_OR_OPERATOR")
+@config_options
+@click.option("--trials", default=64, show_default=True, type=click.IntRange(min=1), help="Schedules of each operator.")
+@click.option(
+    "--db",
+    "database_path",
+    type=click.Path(path_type=Path),
+    default=Path("tuning.jsonl"),
+    show_default=True,
+    metavar="FILE",
+    help="The tuning database. What it holds already is not measured again.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of every random choice.")
+@click.option("--search", type=click.Choice(SEARCHES), default="auto", show_default=True, help="How to search.")
+@click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="Begin nothing new after so many seconds.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Measuring processes.")
+@click.option(
+    "--timeout",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Seconds that measuring one schedule may take.",
+)
+@json_option
+def tune_command(
+    what: str,
+    config_name: str | None,
+    settings: tuple[str, ...],
+    trials: int,
+    database_path: Path,
+    seed: int,
+    search: str,
+    seconds: float | None,
+    workers: int,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Find better schedules for MODEL_OR_OPERATOR on the simulated accelerator.
+
+    It is an ONNX file, a built-in network, a convolution of the TVM paper (C1 to C12), or an operator with its sizes,
+    such as conv2d:ic=64,h=56,w=56,oc=64,k=3,stride=1,pad=1. `vdla compile --db FILE` and `vdla run --db FILE` use what
+    was found. The default schedule is among those measured: the result is never slower.
+    """
+    config = machine(config_name, settings)
+    database = Database(database_path)
+    network = _network(what, config)
+    options = TuneOptions(trials, seed, search, math.inf if seconds is None else seconds)
+    if network is None:
+        operators = [parse_operator(what, config)]
+    else:
+        with progress_bar("find the operators"):
+            operators = network.operators()
+    console = Console(stderr=True)
+    chosen = None
+    with ExitStack() as stack:
+        measurer = stack.enter_context(process_measurer(config, workers, timeout))
+        session = Session(config, operators, database, measurer, options)
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            for _ in session.run():
+                if console.is_terminal:
+                    live.update(_table(session), refresh=True)
+    if network is not None:
+        with progress_bar("try in the network") as progress:
+            chosen = choose_in_network(network, session, lambda text, best: progress(f"{best:,} cycles; {text}", 0, 1))
+    if as_json:
+        print_json(_document(what, session, chosen))
+    else:
+        _show(session, chosen)
+
+
+def _network(what: str, config: Config) -> Network | None:
+    """The model that is to be tuned, or None when it is an operator."""
+    path = Path(what)
+    if is_artifact(path):
+        raise UsageError(f"{what} is compiled already; give the ONNX file it was made from")
+    if path.is_file() or not is_operator(what):
+        if ":" in what and not path.is_file():
+            raise UsageError(f"no operator and no file '{what}'; an operator is written like {HELP}")
+        return Network(what, config)
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ what is shown
+
+
+def _table(session: Session) -> Table:
+    """Every operator: best so far against the default and against the multipliers' floor."""
+    left = max(0.0, session.options.seconds - session.seconds)
+    title = f"{session.seconds:.0f} s" + ("" if math.isinf(left) else f", {left:.0f} s left")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("operator", overflow="fold")
+    for column in ("space", "trials", "new", "failed", "default", "best", "gain", "floor / best"):
+        table.add_column(column, justify="right")
+    for state in session.states:
+        table.add_row(*_cells(state))
+    return table
+
+
+def _cells(state: OperatorState) -> list[str]:
+    found = state.outcome
+    if found.best is None:
+        return [state.operator.name, f"{len(state.space):,}", str(found.trials), "", str(found.failed), "", "", "", ""]
+    default = f"{found.default_cost:,.0f}" if math.isfinite(found.default_cost) else "failed"
+    share = f"{100 * state.floor / found.best_cost:.1f} %" if state.floor else ""
+    return [
+        state.operator.name,
+        f"{len(state.space):,}",
+        str(found.trials),
+        str(found.measured),
+        str(found.failed),
+        default,
+        f"{found.best_cost:,.0f}",
+        f"{found.gain:.3f}x",
+        share,
+    ]
+
+
+def _show(session: Session, chosen: NetworkOutcome | None) -> None:
+    console = stdout()
+    console.print(_table(session))
+    if len(session.states) == 1 and session.states[0].outcome.best is not None:
+        state = session.states[0]
+        assert state.outcome.best is not None
+        print_line(console, f"best: {_knobs_text(state.space.values(state.outcome.best))}")
+        removed = {rule: count for rule, count in state.space.removed().items() if count}
+        for rule, count in removed.items():
+            print_line(console, f"{count:,} of {state.space.size:,} points excluded by the rule: {rule}")
+    if chosen is not None:
+        gain = chosen.default / chosen.best
+        print_line(
+            console,
+            f"network: {chosen.default:,} cycles by default, {chosen.best:,} tuned ({gain:.3f}x), "
+            f"{len(chosen.tiles)} of {len(session.states)} operators changed",
+        )
+    print_line(console, f"records in {session.database.path}")
+
+
+def _knobs_text(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _document(what: str, session: Session, chosen: NetworkOutcome | None) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    operators = []
+    for state in session.states:
+        found = state.outcome
+        operators.append(
+            {
+                "name": state.operator.name,
+                "uses": state.operator.uses,
+                "space": len(state.space),
+                "removed": state.space.removed(),
+                "trials": found.trials,
+                "measured": found.measured,
+                "failed": found.failed,
+                "default_cycles": _number(found.default_cost),
+                "best_cycles": _number(found.best_cost),
+                "best": None if found.best is None else state.space.values(found.best),
+                "floor_cycles": state.floor,
+                "curve": [_number(cost) for cost in found.curve],
+            }
+        )
+    network = None
+    if chosen is not None:
+        network = {"default_cycles": chosen.default, "best_cycles": chosen.best, "changed": sorted(chosen.tiles)}
+    return {
+        "schema": "vdla.tune/1",
+        "what": what,
+        "config": {"name": session.cfg.name, "fingerprint": session.cfg.fingerprint},
+        "database": str(session.database.path),
+        "seconds": session.seconds,
+        "operators": operators,
+        "network": network,
+    }
+
+
+def _number(cost: float) -> float | None:
+    return cost if math.isfinite(cost) else None
