@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from runtime.artifact import Artifact, CpuStep, TensorSpec, check_same_machine
 from runtime.cpu import CpuDevice
 from runtime.errors import InputError
 from runtime.profile import InstructionTrace, LayerRecord, RunProfile
-from runtime.vdla_sim import VdlaSimDevice
+from runtime.vdla_sim import LayerWave, VdlaSimDevice
 
-SimName = Literal["functional", "cycle"]
+SimName = Literal["functional", "cycle", "rtl"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, parts done, parts in all)."""
@@ -38,23 +39,34 @@ class Executor:
     whatever ran before.
     """
 
-    def __init__(self, artifact: Artifact, config: Config | None = None, sim: SimName = "functional") -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        config: Config | None = None,
+        sim: SimName = "functional",
+        wave: LayerWave | None = None,
+    ) -> None:
         """Prepares the devices and the arena.
 
         Args:
             artifact: what to run.
             config: the machine to run it on; by default the one it was compiled for. Only what lies outside the
                 hardware (clock, memory latencies, stall profile) may differ.
-            sim: ``"functional"`` computes the bits, ``"cycle"`` also the time of every instruction.
+            sim: ``"functional"`` computes the bits, ``"cycle"`` also the time of every instruction; ``"rtl"`` runs the
+                Verilated RTL, which has the same time.
+            wave: with ``"rtl"``, the layer whose waveform is wanted, and the file for it.
 
         Raises:
             ArtifactError: when the machine is another one or the CPU code does not suit this processor.
+            InputError: when the waveform is of no VDLA layer, or of another simulator than the RTL.
         """
         self.artifact = artifact
         self.config = config if config is not None else artifact.config
         check_same_machine(artifact.config, self.config, f"the artifact of '{artifact.model}'")
         self.sim: SimName = sim
-        self._vdla = VdlaSimDevice(self.config, sim)
+        if wave is not None:
+            _check_wave(wave, artifact, sim)
+        self._vdla = VdlaSimDevice(self.config, sim, wave)
         self._cpu: CpuDevice | None = None
         if artifact.cpu_code is not None:
             self._cpu = CpuDevice(artifact.cpu_code, [s for s in artifact.steps if isinstance(s, CpuStep)])
@@ -65,7 +77,7 @@ class Executor:
 
         Args:
             inputs: name -> array, or a single array when the model has one input.
-            progress: told how far the programs have come; only the cycle simulator takes long enough to tell.
+            progress: told how far the programs have come; the functional simulator never takes long enough to tell.
 
         Raises:
             InputError: when names, shapes or dtypes are not the declared ones.
@@ -96,7 +108,7 @@ class Executor:
             if ran.trace is not None:
                 traces.append(ran.trace)
         outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
-        trace = InstructionTrace.join(traces) if self.sim == "cycle" else None
+        trace = InstructionTrace.join(traces) if self.sim != "functional" else None
         wall_s = time.perf_counter() - started
         return RunResult(outputs, RunProfile(self.sim, tuple(layers), trace, busy, fetch_bytes, wall_s))
 
@@ -114,6 +126,15 @@ def read_tensor(arena: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """A copy of a tensor in the arena, in its own shape and dtype."""
     raw = arena[spec.offset : spec.offset + spec.nbytes]
     return raw.view(np.dtype(spec.dtype)).reshape(spec.shape).copy()
+
+
+def _check_wave(wave: LayerWave, artifact: Artifact, sim: SimName) -> None:
+    if sim != "rtl":
+        raise InputError(f"only the RTL has waveforms, not the {sim} simulator; use sim rtl")
+    names = [layer.name for step in artifact.steps if not isinstance(step, CpuStep) for layer in step.layers]
+    if wave.layer not in names:
+        near = difflib.get_close_matches(wave.layer, names, 1, 0.0)
+        raise InputError(f"'{wave.layer}' is no layer on VDLA" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
 def check_inputs(

@@ -1,9 +1,10 @@
-"""The VDLA device: programs in the arena, run by the functional or the cycle simulator."""
+"""The VDLA device: programs in the arena, run by the functional or the cycle simulator or on the RTL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -28,12 +29,23 @@ class VdlaRun:
     trace: InstructionTrace | None
 
 
+@dataclass(frozen=True, slots=True)
+class LayerWave:
+    """The waveform (VCD) of one layer's cycles, to be written to `path`; only for the RTL."""
+
+    layer: str
+    path: Path
+
+
 class VdlaSimDevice:
     """A simulated VDLA."""
 
-    def __init__(self, config: Config, sim: Literal["functional", "cycle"]) -> None:
+    def __init__(
+        self, config: Config, sim: Literal["functional", "cycle", "rtl"], wave: LayerWave | None = None
+    ) -> None:
         self.config = config
         self.sim = sim
+        self.wave = wave
 
     def execute(
         self,
@@ -51,11 +63,12 @@ class VdlaSimDevice:
             progress: told (instructions retired, instructions in all) now and then.
 
         Raises:
-            ProgramError: for an illegal program; DeadlockError if it stops before its end.
+            ProgramError: for an illegal program; DeadlockError if it stops before its end; on the RTL also
+                RtlBuildError.
         """
         if self.sim == "functional":
             return self._functional(step, arena)
-        return self._cycle(step, arena, start_cycle, first_layer, progress)
+        return self._timed(step, arena, start_cycle, first_layer, progress)
 
     def _functional(self, step: VdlaStep, arena: np.ndarray) -> VdlaRun:
         program = decode(arena, step.program_addr, step.n_instr, self.config)
@@ -75,7 +88,22 @@ class VdlaSimDevice:
         )
         return VdlaRun(layers, step.n_instr * self.config.instruction_bytes, 0, {}, None)
 
-    def _cycle(
+    def _run(self, step: VdlaStep, arena: np.ndarray, progress: Callable[[int, int], None] | None) -> cycle.CycleResult:
+        program = step.program_addr, step.n_instr, self.config
+        if self.sim == "cycle":
+            return cycle.run(arena, *program, progress=progress)
+        # Imports Amaranth, which takes a second that no other simulator should cost.
+        from sim import rtl
+
+        wave = None
+        for layer in step.layers:
+            if self.wave is not None and layer.name == self.wave.layer:
+                # The cycle simulator has the same cycles, and has them at once.
+                span = cycle.run(arena.copy(), *program).interval(layer.begin, layer.end)
+                wave = rtl.Wave(self.wave.path, span.first_cycle, span.last_cycle)
+        return rtl.run(arena, *program, progress=progress, wave=wave)
+
+    def _timed(
         self,
         step: VdlaStep,
         arena: np.ndarray,
@@ -83,7 +111,7 @@ class VdlaSimDevice:
         first_layer: int,
         progress: Callable[[int, int], None] | None,
     ) -> VdlaRun:
-        result = cycle.run(arena, step.program_addr, step.n_instr, self.config, progress=progress)
+        result = self._run(step, arena, progress)
         layers: list[LayerRecord] = []
         owner = np.zeros(step.n_instr, np.int64)
         for index, layer in enumerate(step.layers):
