@@ -54,6 +54,8 @@ class Machine:
 
     def __init__(self, cfg: Config, *, path: Path | None = None, wave: bool = False) -> None:
         self.cfg = cfg
+        self.cycles = 0
+        """Cycles of all programs so far."""
         self._idle = np.zeros(64, np.uint8)
         self._bench = Bench(path or library(cfg, wave=wave), self._idle, cfg.memory)
         self._bench.reset()
@@ -113,6 +115,7 @@ class Machine:
             self._start(program_address, instructions)
             self._finish(recording, instructions, limit, progress)
         counters = {unit.name.lower(): self._bench.read(OFFSET[f"BUSY_{unit.name}"]) for unit in Unit}
+        self.cycles += recording.cycles
         # The memory is the caller's again.
         self._bench.attach(self._idle, cfg.memory)
         return _result(program, recording, counters, time.perf_counter() - begin)

@@ -1,0 +1,41 @@
+"""The RTL against the cycle simulator, cycle by cycle, on random programs, machines and memories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import pytest
+
+from hw.config import Config
+from sim.rtl.cases import PROFILES, SMALL, random_case, random_machine
+from sim.rtl.lockstep import check
+from sim.rtl.machine import Machine
+
+PROGRAMS = 50
+"""Random programs for each machine and memory, in parts of 10."""
+
+
+@lru_cache(maxsize=4)
+def machine(cfg: Config) -> Machine:
+    return Machine(cfg)
+
+
+def check_programs(cfg: Config, profiles: int, seeds: range) -> None:
+    """Programs follow each other without a reset, so each also starts where the last one left the machine."""
+    for seed in seeds:
+        case = random_case(seed, cfg)
+        for profile in PROFILES[:profiles]:
+            check(machine(cfg), replace(case, cfg=cfg.with_(memory=profile)))
+
+
+@pytest.mark.parametrize("shape", range(len(SMALL)))
+@pytest.mark.parametrize("part", range(PROGRAMS // 10))
+def test_random_programs(shape: int, part: int) -> None:
+    check_programs(SMALL[shape], 2, range(10 * part, 10 * part + 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_random_machines(seed: int) -> None:
+    check_programs(random_machine(seed), len(PROFILES), range(1000, 1200))
