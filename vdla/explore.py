@@ -12,8 +12,13 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import signal
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -210,7 +215,7 @@ def explore(
 
     Raises:
         VdlaError, compiler.errors.CompileError: for what is wrong with all rows alike: the model, the inputs, a
-            parameter that does not exist.
+            parameter that does not exist, a process that died.
     """
     started = time.perf_counter()
     base = config if isinstance(config, Config) else Config.load(config)
@@ -342,9 +347,9 @@ _work: _Work | None = None
 """In a process of the pool: what it was started for."""
 
 
-def _start(work: _Work) -> None:
+def _start(path: str) -> None:
     global _work
-    _work = work
+    _work = pickle.loads(Path(path).read_bytes())
 
 
 def _row(parameters: Mapping[str, Value]) -> tuple[Row, _Placement]:
@@ -352,25 +357,49 @@ def _row(parameters: Mapping[str, Value]) -> tuple[Row, _Placement]:
     return _work.row(parameters)
 
 
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started meanwhile ignore interrupts: these reach the whole group, and are this one's to handle."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def _in_processes(
     work: _Work, points: Sequence[Mapping[str, Value]], jobs: int, tell: Progress
 ) -> list[tuple[Row, _Placement]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     # Spawned, not forked: the compiler's and the caller's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     tell(f"starting {jobs} processes", 0, len(points))
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(work,)) as pool:
-        try:
-            futures = [pool.submit(_row, parameters) for parameters in points]
-            labels = dict(zip(futures, map(_label, points), strict=True))
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                tell(f"{labels[future]} done", done, len(points))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with tempfile.TemporaryDirectory(prefix="vdla-explore-") as folder:
+        # In a file: a process that dies before it reads a long argument from its pipe would leave this one waiting.
+        path = Path(folder) / "work"
+        path.write_bytes(pickle.dumps(work))
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(str(path),)) as pool:
+            try:
+                with _deaf_children():
+                    futures = [pool.submit(_row, parameters) for parameters in points]
+                labels = dict(zip(futures, map(_label, points), strict=True))
+                for done, future in enumerate(as_completed(futures), 1):
+                    future.result()
+                    tell(f"{labels[future]} done", done, len(points))
+            except BrokenProcessPool as error:
+                raise UsageError(
+                    f"one of {jobs} processes died: too little memory, or a script whose main part is not under "
+                    '`if __name__ == "__main__":`; fewer jobs need less memory'
+                ) from error
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     return [future.result() for future in futures]
 
 

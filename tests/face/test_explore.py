@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -237,3 +240,14 @@ def test_narrow_terminal_gets_fewer_columns(explored: vdla.Exploration, width: i
     out = capture.get()
     assert "…" not in out and f"{explored.rows[5].cycles:,}" in out
     assert (f"for the width of the terminal: {left_out}" in out) == bool(left_out)
+
+
+def test_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    call = 'vdla.explore("mlp", config="tiny", grid={"vdla.bus_bits": [32, 64]}, jobs=2)'
+    script.write_text(f"import vdla\n{call}\n")
+    root = str(Path(vdla.__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, env=environment)
+    assert ran.returncode == 1
+    assert "main part is not under" in ran.stderr.splitlines()[-1]

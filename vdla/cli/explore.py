@@ -21,7 +21,6 @@ from vdla.cli.common import (
     DEFAULT_CONFIG,
     calibration_option,
     compile_options,
-    config_options,
     json_option,
     print_json,
     stdout,
@@ -35,7 +34,21 @@ from vdla.resolve import is_artifact, load_inputs, model_source
 
 @click.command("explore")
 @click.argument("model")
-@config_options
+@click.option(
+    "--config",
+    "config_name",
+    metavar="BOARD_OR_YAML",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The machine to start from: a board's name (see `vdla config list`) or a YAML file.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=A,B,...",
+    help="Values of one parameter, e.g. vdla.block_out=16,32. May be repeated: all combinations are run.",
+)
 @click.option(
     "--sim",
     type=click.Choice(["functional", "cycle"]),
@@ -63,7 +76,7 @@ from vdla.resolve import is_artifact, load_inputs, model_source
 @json_option
 def explore_command(
     model: str,
-    config_name: str | None,
+    config_name: str,
     settings: tuple[str, ...],
     sim: SimName,
     input_path: Path | None,
@@ -82,7 +95,7 @@ def explore_command(
     """
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled for one machine already; give the ONNX file it was made from")
-    base = Config.load(config_name or DEFAULT_CONFIG)
+    base = Config.load(config_name)
     grid = parse_grid(settings)
     with ExitStack() as stack:
         # An unwritable place must not be found out after the long work.
