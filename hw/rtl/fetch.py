@@ -98,8 +98,8 @@ class Fetch(Component):
         column_bits = exact_log2(columns)
         width = BYTE_BITS * min(cfg.bus_bytes, cfg.instruction_bytes)
         rows = FETCH_FIFO // beat_units
-        write_row, read_row = Signal(range(rows)), Signal(range(rows))
-        write_column, read_column = Signal(column_bits), Signal(column_bits)
+        write_row, read_row = (Signal(range(rows), name=f"{side}_row") for side in ("write", "read"))
+        write_column, read_column = (Signal(column_bits, name=f"{side}_column") for side in ("write", "read"))
         outputs = []
         for c in range(columns):
             m.submodules[f"column_{c}"] = column = Memory(shape=width, depth=rows, init=[])

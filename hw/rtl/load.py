@@ -149,7 +149,7 @@ class LoadUnit(Component):
             self.write.eq(valid),
             self.piece.buffer.eq(which),
             self.piece.word.eq(word),
-            self.piece.bytes.eq(rotate_bytes(raw, rotation, BYTE_BITS)),
+            self.piece.bytes.eq(rotate_bytes(m, raw, rotation, BYTE_BITS)),
             self.piece.mask_low.eq(mask[: cfg.bus_bytes]),
             self.piece.mask_high.eq(mask[cfg.bus_bytes :]),
         ]

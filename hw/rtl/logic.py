@@ -29,8 +29,11 @@ def minimum(first: Any, *others: Any) -> Any:
     return first[:width]
 
 
-def rotate_bytes(word: Any, count: Any, byte_bits: int) -> Any:
+def rotate_bytes(m: Module, word: Any, count: Any, byte_bits: int) -> Any:
     """The word with byte i moved to byte (i + count) mod bytes; count has exactly the bits to number the bytes."""
     for stage in range(len(count)):
-        word = Mux(count[stage], word.rotate_left(byte_bits << stage), word)
+        # A signal for each stage: an expression would be written out again wherever it is used.
+        rotated = Signal(len(word), name=f"rotated_{stage}")
+        m.d.comb += rotated.eq(Mux(count[stage], word.rotate_left(byte_bits << stage), word))
+        word = rotated
     return word

@@ -41,7 +41,7 @@ class CommandQueue(Component):
         write, read = words.write_port(), words.read_port()
         flag_write, flag_read = flags.write_port(), flags.read_port(domain="comb")
         count = Signal(range(self._depth + 1))
-        tail, head = Signal(range(self._depth)), Signal(range(self._depth))
+        tail, head = (Signal(range(self._depth), name=n) for n in ("tail", "head"))
         m.d.comb += [
             self.room.eq(count != self._depth),
             self.visible.eq(count != 0),

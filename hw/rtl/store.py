@@ -9,7 +9,7 @@ from amaranth.lib import fifo
 from hw.config import Config
 from hw.isa import Opcode, Unit
 from hw.rtl.axi import ADDRESS_BITS
-from hw.rtl.hdl import Cat, Component, Const, In, Module, Mux, Out, Signal, signed
+from hw.rtl.hdl import Component, Const, In, Module, Mux, Out, Signal, signed
 from hw.rtl.layouts import BYTE_BITS, instruction_view, unit_bits
 from hw.rtl.logic import exact_log2, rotate_bytes
 from hw.rtl.read_port import OUTSTANDING_BITS
@@ -60,7 +60,9 @@ class StoreUnit(Component):
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
         job = instruction_view(Opcode.STORE, cfg, self.instruction)
-        decoding, busy, taken, last_of_all = Signal(), Signal(), Signal(), Signal()
+        decoding, busy, taken, last_of_all = (
+            Signal(name=n) for n in ("decoding", "busy", "taken", "last_of_all")
+        )
         m.d.sync += decoding.eq(self.start)
         with m.If(self.start):
             m.d.sync += busy.eq(1)
@@ -83,7 +85,7 @@ class StoreUnit(Component):
     def _addresses(self, m: Module, job: Any, decoding: Signal, taken: Signal) -> Signal:
         """AW, and the bursts whose data may go; returns how many addresses have been accepted, modulo its width."""
         bursts = self._walk(m, "bursts", job, decoding)
-        issued, owed = Signal(OUTSTANDING_BITS), Signal(OUTSTANDING_BITS)
+        issued, owed = (Signal(OUTSTANDING_BITS, name=n) for n in ("issued", "owed"))
         waiting, accepted = Signal(), Signal()
         m.d.comb += [
             # Once presented, an address stays until it is accepted. The bound on those owed is never reached with a
@@ -125,7 +127,7 @@ class StoreUnit(Component):
             m.d.sync += beat.eq(Mux(burst_end, 0, beat + 1))
 
         # Second stage: beside the buffer's output, what it is.
-        valid, beat_end, burst_last, end = Signal(), Signal(), Signal(), Signal()
+        valid, beat_end, burst_last, end = (Signal(name=n) for n in ("valid", "beat_end", "burst_last", "end"))
         offset, position = Signal(low), Signal(low)
         length = Signal.like(walker.length)
         with m.If(move):
@@ -138,16 +140,17 @@ class StoreUnit(Component):
                 position.eq(walker.position),
                 length.eq(walker.length),
             ]
-        from_low = (Const(-1, signed(cfg.bus_bytes)) << offset)[: cfg.bus_bytes]
+        from_low = Signal(cfg.bus_bytes)
+        m.d.comb += from_low.eq(Const(-1, signed(cfg.bus_bytes)) << offset)
         lanes = range(0, cfg.bus_bits, BYTE_BITS)
-        joined = Cat(
-            Mux(from_low[i], self.low[at : at + BYTE_BITS], self.high[at : at + BYTE_BITS])
-            for i, at in enumerate(lanes)
-        )
+        joined = Signal(cfg.bus_bits)
+        for i, at in enumerate(lanes):
+            lane = slice(at, at + BYTE_BITS)
+            m.d.comb += joined[lane].eq(Mux(from_low[i], self.low[lane], self.high[lane]))
         aligned = Signal(cfg.bus_bits)
         mask = Signal(cfg.bus_bytes)
         m.d.comb += [
-            aligned.eq(rotate_bytes(joined, (position - offset)[:low], BYTE_BITS)),
+            aligned.eq(rotate_bytes(m, joined, (position - offset)[:low], BYTE_BITS)),
             mask.eq(((1 << length) - 1) << position),
         ]
 
@@ -168,7 +171,7 @@ class StoreUnit(Component):
     def _responses(self, m: Module, finished: Any, issued: Signal) -> None:
         """Responses come in order: an instruction is done when as many have come as had been issued at its end."""
         m.submodules.ends = ends = fifo.SyncFIFO(width=len(issued), depth=IN_FLIGHT)
-        answered, following = Signal.like(issued), Signal.like(issued)
+        answered, following = (Signal.like(issued, name=n) for n in ("answered", "following"))
         m.d.comb += [
             self.bready.eq(1),
             following.eq(answered + 1),

@@ -159,16 +159,20 @@ class VectorUnit(Component):
         # 6: shift with one bit of fraction; what falls below it only counts as some or none.
         extended = Cat(0, product).as_signed()
         lost = (extended & ((1 << shift) - 1)).any()
-        shifted = extended >> shift
+        shifted = Signal(signed(word + low18 + 1), name=f"shifted_{n}")
+        m.d.comb += shifted.eq(extended >> shift)
         quotient = register(shifted >> 1, "quotient", signed(word + low18))
         up = register(shifted[0] & (lost | shifted[1]), "up", 1)
         total = register(total, "total_7", signed(word))
 
         # 7: half to even, zero point, clip
         op = stages[7]["with"]
-        clipped = clamp(quotient + op.zero_point + up, op.low, op.high)
+        moved = Signal(signed(word + low18 + 1), name=f"moved_{n}")
         value = Signal(signed(word), name=f"value_{n}")
-        m.d.comb += value.eq(Mux(op.requant, clipped, total))
+        m.d.comb += [
+            moved.eq(quotient + op.zero_point + up),
+            value.eq(Mux(op.requant, clamp(moved, op.low, op.high), total)),
+        ]
         most = (1 << (cfg.out_bits - 1)) - 1
         return (
             register(value, "result", word),
