@@ -45,7 +45,8 @@ ACCESSES = 24
 """Accesses of a program that have features; further ones have none."""
 
 _PER_ACCESS = 4 + 2 * len(SAMPLES)
-FEATURES = ACCESSES * _PER_ACCESS + 2 * len(LOOP_KINDS)
+_KINDS = LOOP_KINDS[1:]  # how a loop is annotated: serial ones are not
+FEATURES = ACCESSES * _PER_ACCESS + 2 * len(_KINDS)
 """Features of a program."""
 
 
@@ -59,7 +60,11 @@ class LoopTable:
         sizes: int64 [programs, accesses, dimensions]: extents of the buffer (1 for missing dimensions).
         launches: int64 [programs, accesses]: how often the pragma'd loop nest around an access starts (a transfer of
             an accelerator), 0 without one.
-        kinds: int64 [programs, loop kinds, 2]: how many loops of a kind there are, and their longest extent.
+        kinds: int64 [programs, annotations, 2]: for each kind of loop but the serial ones, how many there are and the
+            longest extent (loops of one iteration do not count).
+
+    Accesses are in the order of their buffers' names, those of one buffer in program order: where a stage is computed
+    does not move the others.
     """
 
     extents: np.ndarray
@@ -150,7 +155,7 @@ def program_table(func: PrimFunc) -> LoopTable:
     loops).  An index that is not affine counts as running through all values that its loops can give it."""
     walk = _Walk()
     walk.visit(func.body, (), 1, 0)
-    accesses = walk.accesses[:ACCESSES]
+    accesses = sorted(walk.accesses, key=lambda access: access.buffer.name)[:ACCESSES]
     loops = max((len(a.loops) for a in accesses), default=0)
     dims = max((len(a.buffer.shape) for a in accesses), default=0)
     shape = (1, len(accesses))
@@ -168,7 +173,7 @@ def program_table(func: PrimFunc) -> LoopTable:
             if key not in memo:
                 memo[key] = _steps(index, access.loops)
             steps[0, a, d, : len(variables)] = memo[key]
-    kinds = np.array([[walk.kinds[kind] for kind in LOOP_KINDS]], np.int64)
+    kinds = np.array([[walk.kinds[kind] for kind in _KINDS]], np.int64)
     return LoopTable(extents, steps, sizes, launches, kinds)
 
 

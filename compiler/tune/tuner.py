@@ -106,7 +106,11 @@ class Tuning:
         else:
             points = [task.default]
         if points:
-            costs = self._costs(points)
+            costs, results = measured_costs(
+                task, points, self._measurer, self._database, deterministic=self._deterministic
+            )
+            outcome.measured += len(results)
+            outcome.failed += sum(result.cost is None for result in results)
             self._explorer.observe(points, costs)
             for point, cost in zip(points, costs, strict=True):
                 if point == task.default:
@@ -117,24 +121,27 @@ class Tuning:
         self.done = not points or outcome.trials >= self._trials
         outcome.seconds += time.monotonic() - started
 
-    def _costs(self, points: Sequence[int]) -> list[float]:
-        """The points' costs, infinity for failures; new ones are measured and saved."""
-        task, database = self.outcome.task, self._database
-        knobs: list[Mapping[str, Any]] = [task.space.values(point) for point in points]
-        records: list[Record | None] = [None] * len(points)
-        if database is not None and self._deterministic:
-            database.refresh()
-            records = [database.find(task.key, values) for values in knobs]
-        new = [k for k, record in enumerate(records) if record is None]
-        results = self._measurer.measure([task.job(points[k]) for k in new])
-        self.outcome.measured += len(new)
-        costs = [math.inf if record is None or record.cost is None else record.cost for record in records]
-        for k, result in zip(new, results, strict=True):
-            costs[k] = math.inf if result.cost is None else result.cost
-            self.outcome.failed += result.cost is None
-        if database is not None:
-            database.append([_record(task, knobs[k], result) for k, result in zip(new, results, strict=True)])
-        return costs
+
+def measured_costs(
+    task: Task, points: Sequence[int], measurer: Measurer, database: Database | None, *, deterministic: bool = True
+) -> tuple[list[float], list[Result]]:
+    """The points' costs, infinity for failures, and the results of those that had to be measured, which are saved.
+
+    Raises DatabaseError when a result cannot be saved, MeasureError when nothing can be measured.
+    """
+    knobs: list[Mapping[str, Any]] = [task.space.values(point) for point in points]
+    records: list[Record | None] = [None] * len(points)
+    if database is not None and deterministic:
+        database.refresh()
+        records = [database.find(task.key, values) for values in knobs]
+    new = [k for k, record in enumerate(records) if record is None]
+    results = measurer.measure([task.job(points[k]) for k in new])
+    costs = [math.inf if record is None or record.cost is None else record.cost for record in records]
+    for k, result in zip(new, results, strict=True):
+        costs[k] = math.inf if result.cost is None else result.cost
+    if database is not None:
+        database.append([_record(task, knobs[k], result) for k, result in zip(new, results, strict=True)])
+    return costs, results
 
 
 def _record(task: Task, knobs: Mapping[str, Any], result: Result) -> Record:

@@ -41,6 +41,9 @@ WORKER_BYTES = 8 << 30
 NETWORK_TRIES = 2
 """Tiles of each operator that are tried in the network."""
 
+WORTH_TRYING = 2e-4
+"""Share of the network's cycles that an operator must save alone to be tried in it."""
+
 
 @dataclass(frozen=True)
 class TuneOptions:
@@ -202,8 +205,8 @@ def choose_in_network(
         if cycles < best:
             best, chosen = cycles, tiles
 
-    ranked = [(state, _best_tiles(session, state)) for state in session.states]
-    ranked.sort(key=lambda item: -_saving(item[0]))
+    worth = [state for state in session.states if _saving(state) > WORTH_TRYING * default]
+    ranked = [(state, _best_tiles(session, state)) for state in sorted(worth, key=_saving, reverse=True)]
     together = {workload(s.operator.spec): tiles[0] for s, tiles in ranked if tiles}
     if together:
         attempt("all tuned tiles together", together)
