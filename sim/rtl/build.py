@@ -34,6 +34,7 @@ TOP = "vdla"
 _FAST = ("-O3", "-march=native", "-fno-strict-aliasing")
 _SLOW = ("-O1",)
 """For what Verilator marks as executed once (constructors, tracing tables)."""
+_UNOPTIMIZED = ("-O0",)
 
 
 class RtlBuildError(VdlaError):
@@ -54,7 +55,7 @@ def library_of(verilog: str, cfg: Config, *, wave: bool = False, optimize: bool 
     Without `optimize` it is built sooner and runs slower.
     """
     parts = (verilog, cfg.fingerprint, str(wave), str(optimize), _own_digest(), _host())
-    flags = _FAST if optimize else _SLOW
+    flags = _FAST if optimize else _UNOPTIMIZED
     return _cached("machine", ".so", parts, lambda folder: _build(verilog, cfg, folder, wave, flags))
 
 
@@ -157,7 +158,10 @@ def _build_model(verilog: str, folder: Path, wave: bool, fast: tuple[str, ...]) 
     made = sorted(model.glob("*.cpp"))
     slow = [f for f in made if "Slow" in f.name or "__Syms" in f.name or "__Trace" in f.name]
     jobs = []
-    for name, files, level in (("fast", [f for f in made if f not in slow], fast), ("slow", slow, _SLOW)):
+    for name, files, level in (
+        ("fast", [f for f in made if f not in slow], fast),
+        ("slow", slow, _SLOW if fast is _FAST else fast),
+    ):
         source = model / f"{name}.cpp"
         source.write_text("".join(f'#include "{file.name}"\n' for file in files), encoding="utf-8")
         flags = [*_common_flags(root, wave), *level, f"-I{model}"]
