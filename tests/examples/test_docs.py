@@ -38,7 +38,7 @@ def test_map_names_every_page() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", ["docs/add_a_board.md", "docs/schedules.md"])
+@pytest.mark.parametrize("page", ["docs/add_a_board.md", "docs/schedules.md", "docs/tuning.md"])
 def test_sessions(page: str) -> None:
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     result = doctest.testfile(str(ROOT / page), module_relative=False, optionflags=options, encoding="utf-8")
