@@ -1,9 +1,9 @@
 """The paper's figure 12 on VDLA, best schedule by number of trials: ``python -m benchmarks.tuning``.
 
 Every explorer starts from nothing and knows only what it has measured; the model has the paper's features of the loop
-program. "model + estimate" also has the compiler's own
-estimate of a tile's cycles as a feature and begins with its favourites, as ``vdla tune`` does. Measurements are kept in
-a database, so a second run, or another explorer, measures only what is new.
+program. "model + estimate" has the knobs and the compiler's own estimate of a tile's cycles as features and begins with
+the estimate's favourites, as ``vdla tune`` does. Measurements are kept in a database, so a second run, or another
+explorer, measures only what is new.
 """
 
 from __future__ import annotations

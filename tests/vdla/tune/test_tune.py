@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +147,26 @@ def test_mistakes(command: list[str], message: str, capsys: pytest.CaptureFixtur
     assert run_cli(command) == 2
     err = capsys.readouterr().err
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    command = [sys.executable, "-m", "vdla", "tune", "C12", "--db", str(path), "--trials", "40", "--search", "random"]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as ctrl-C does: to the tuner and to its measuring processes
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err.strip() == "error: interrupted"
+    database = Database(path)
+    kept = len(database)
+    assert kept >= 2 and database.damaged == 0 and not any(record.error for record in database)
+    config = Config.load("pynq-z1")
+    operator = parse_operator("C12", config)
+    options = TuneOptions(trials=kept, search="random")
+    session = Session(config, [operator], database, InlineMeasurer(CycleCost(config)), options)
+    for _ in session.run():
+        pass
+    assert session.states[0].outcome.trials == kept and session.states[0].outcome.measured == 0
