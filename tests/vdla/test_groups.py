@@ -101,3 +101,11 @@ def test_any_group_on_any_machine_is_right_or_refused(cfg: Config, case: Case) -
 @given(machines(), cases())
 def test_any_group_on_any_machine_is_right_or_refused_at_length(cfg: Config, case: Case) -> None:
     right_or_refused(cfg, case)
+
+
+def test_a_depthwise_convolution_says_what_it_lacks() -> None:
+    cfg = Config.load("tiny").with_(block_out=16, wgt_buffer=64 * 11, aux_buffer=2048)
+    case = Case("depthwise", 1, 8, 9, 5, kernel=(7, 3))
+    with pytest.raises(Refused, match=r"at least 768 bytes of the wgt buffer \(vdla.wgt_buffer is 704\)"):
+        check(cfg, case)
+    check(cfg.with_(wgt_buffer=768), case)

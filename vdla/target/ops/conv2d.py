@@ -319,9 +319,10 @@ def choose_tile(cfg: Config, spec: ConvSpec, virtual_threads: bool = True) -> Co
     if not found:
         kw = 1 if spec.patch else spec.kw
         ih, iw = window(spec, 1, 1)
+        blocks = reduction_blocks(cfg, spec) if spec.depthwise else 1
         needs = {
-            "inp": ih * iw * cfg.inp_vector_bytes,
-            "wgt": kw * cfg.wgt_vector_bytes,
+            "inp": ih * iw * blocks * cfg.inp_vector_bytes,
+            "wgt": kw * blocks * cfg.wgt_vector_bytes,
             "aux": (cfg.param_vectors * (1 if spec.add is None else 2) + (spec.add is not None)) * cfg.aux_vector_bytes,
         }
         short = [f"{n} bytes of the {s} buffer (vdla.{s}_buffer is {getattr(cfg, s + '_buffer')})"
