@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import parameters, resnet18
+from benchmarks import parameters, resnet18, tuning, tuning_transfer
 from hw.config import Config
 
 
@@ -25,3 +28,22 @@ def test_parameter_sweep_compares_bits() -> None:
     result = CliRunner().invoke(parameters.main, ["--model", "resnet_tiny", "--config", "tiny"])
     assert result.exit_code == 0, result.output
     assert "DIFFERENT" not in result.output and "reference" in result.output
+
+
+def test_tuning_and_transfer(tmp_path: Path) -> None:
+    database = str(tmp_path / "t.jsonl")
+    common = ["--operator", "conv2d:ic=32,h=8,w=8,oc=64,k=3,pad=1", "--seeds", "1", "--db", database]
+    result = CliRunner().invoke(tuning.main, [*common, "--trials", "24"])
+    assert result.exit_code == 0, result.output
+    for explorer in tuning.EXPLORERS:
+        assert f" {explorer} | " in result.output
+    found = {"C2": ({"random": np.full((2, 5), 8.0)}, 9.0, 7.0)}
+    assert len(tuning.picture(found).axes) == 1
+    result = CliRunner().invoke(tuning_transfer.main, [*common, "--trials", "16"])
+    assert result.exit_code == 0, result.output
+    assert "transferred | " in result.output
+
+
+def test_trials_until() -> None:
+    curves = np.array([[9.0, 8.0, 5.0], [9.0, 9.0, 9.0], [4.0, 4.0, 4.0]])
+    assert tuning.trials_until(curves, 5.0) == "3" and tuning.trials_until(curves[:2], 5.0) == "> 3"
