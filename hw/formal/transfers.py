@@ -1,0 +1,114 @@
+"""Claims about the queues inside the load and the store unit, which never ask whether there is room.
+
+That there always is follows from the bound on the instructions in flight: so both stand together in the proof.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hw.config import Config
+from hw.formal.bench import Bench, Follower, anything
+from hw.formal.queues import flight_state
+from hw.rtl.hdl import Signal
+from hw.rtl.load import DONE_LATENCY, LoadUnit
+from hw.rtl.read_port import OUTSTANDING_BITS
+from hw.rtl.store import StoreUnit
+from hw.rtl.tokens import InFlight
+from hw.timing import IN_FLIGHT, STORE_RETIRE
+
+
+def load_jobs(bus_bits: int, block: type[LoadUnit] = LoadUnit) -> Bench:
+    """The load unit's instructions between decoding and the walk over their pieces."""
+    bench = Bench("loads before their walk", f"{bus_bits}-bit bus")
+    unit = bench.add("load", block(Config(bus_bits=bus_bits)), driven=("start",))
+    undone = _behind(bench, unit, DONE_LATENCY)
+    decoding, level, walking = (bench.inside(f"load.{n}") for n in ("decoding", "jobs.level", "walker.valid"))
+    bench.claim("each load not done is decoded, queued or walked: none lost or doubled", undone == decoding + level + walking)
+    _fifo(bench, "load.jobs", push=decoding, pop=bench.inside("load.jobs.r_en"))
+    return bench
+
+
+def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUnit) -> Bench:
+    """The store unit before a memory that holds at most `outstanding` bursts and answers only those it has in full."""
+    bench = Bench("stores before their response", f"{bus_bits}-bit bus, {outstanding} bursts")
+    m, unit = bench.m, bench.add("store", block(Config(bus_bits=bus_bits)), driven=("start",))
+    undone = _behind(bench, unit, STORE_RETIRE)
+    answerable, unanswered = Signal(range(outstanding + 2)), Signal(range(outstanding + 2))
+    addressed, written, answered = Signal(), Signal(), Signal()
+    m.d.comb += [
+        addressed.eq(unit.awvalid & unit.awready),
+        written.eq(unit.wvalid & unit.wready & unit.wlast),
+        answered.eq(unit.bvalid & unit.bready),
+    ]
+    m.d.sync += [
+        unanswered.eq(unanswered + addressed - answered),
+        answerable.eq(answerable + written - answered),
+    ]
+    bench.assume(~unit.awready | (unanswered != outstanding))
+    bench.assume(~unit.bvalid | (answerable != 0))
+
+    issued, owed = bench.inside("store.issued"), bench.inside("store.owed")
+    bench.claim(
+        "no data before its address, no more bursts than the memory holds, no counter overflows",
+        unanswered <= outstanding,
+        answerable <= unanswered,
+        owed == unanswered - answerable,
+        (issued - bench.inside("store.answered"))[:OUTSTANDING_BITS] == unanswered,
+    )
+    decoding, busy, full, valid = (bench.inside(f"store.{n}") for n in ("decoding", "busy", "_full", "valid"))
+    walking, level = bench.inside("store.walker.valid"), bench.inside("store.ends.level")
+    ends_next = valid & bench.inside("store.end")
+    ends = full & bench.inside("store.last_of_all")
+    bench.claim(
+        "a store's end is in one place of the pipeline, with nothing behind it",
+        busy == (decoding + walking + ends_next + ends),
+        ~ends_next | bench.inside("store.beat_end"),
+        ~(valid & ~ends_next) | walking,
+        ~(full & ~ends) | walking | ends_next,
+    )
+    bench.claim("each store not done is walked or waits for its response: none lost or doubled", undone == busy + level)
+    finished = ends & unit.wvalid & unit.wready
+    _fifo(bench, "store.ends", push=finished, pop=unit.done)
+    return bench
+
+
+def _behind(bench: Bench, unit: Any, latency: int) -> Any:
+    """Put a unit behind the bound on instructions in flight; how many it has started and not done."""
+    m = bench.m
+    flight = bench.add("flight", InFlight(latency), driven=("start", "done", "latency"))
+    undone, inside = Signal(range(2 * IN_FLIGHT + 2)), Signal(range(2 * IN_FLIGHT + 2))
+    start = Signal()
+    m.d.comb += [
+        flight.start.eq(start),
+        unit.start.eq(start),
+        flight.done.eq(unit.done),
+        flight.latency.eq(latency),
+        start.eq(anything(1)),
+    ]
+    m.d.sync += [undone.eq(undone + start - unit.done), inside.eq(inside + start - flight.retire)]
+    bench.assume(~start | (flight.room & unit.free))
+    flight_state(bench, "flight", flight.room, inside, undone)
+    bench.claim("only what was started is done", ~unit.done | (undone != 0))
+    return undone
+
+
+def _fifo(bench: Bench, path: str, *, push: Any, pop: Any) -> None:
+    """Claim of a SyncFIFO that it is never overrun, and hands everything on once, in order."""
+    level, first, last = (bench.inside(f"{path}.{n}") for n in ("level", "consume", "produce"))
+    bench.claim(
+        "the queue is never pushed when full or popped when empty",
+        ~push | (level != IN_FLIGHT),
+        ~pop | (level != 0),
+        push == bench.inside(f"{path}.w_en"),
+    )
+    one = Follower(
+        bench.m, "one", push=push, pop=pop, inside=level, place=last, value=bench.inside(f"{path}.w_data")
+    )  # fmt: skip
+    bench.claim(
+        "an entry leaves after exactly those that came before it, as it was",
+        (last - first)[: len(first)] == level[: len(first)],
+        ~one.following | (((one.place - first)[: len(first)] == one.before) & (one.before < level)),
+        ~one.following | (bench.word(f"{path}.storage", one.place) == one.value),
+        ~one.leaving | (bench.inside(f"{path}.r_data") == one.value),
+    )
