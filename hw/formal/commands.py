@@ -30,7 +30,7 @@ class Commands(Core):
 
     def __init__(self, cfg: Config) -> None:
         super().__init__(cfg)
-        self.fetch = SimpleNamespace(
+        self.fetch: Any = SimpleNamespace(
             dispatch=Signal(len(Unit), name="dispatched"),
             instruction=Signal(cfg.instruction_bits, name="fetched"),
             room=Signal(len(Unit), name="queue_room"),
@@ -39,8 +39,7 @@ class Commands(Core):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += [self.fetch.dispatch.eq(anything(len(Unit)))]
-        m.d.comb += [self.fetch.instruction.eq(anything(len(self.fetch.instruction)))]
+        m.d.comb += [s.eq(anything(len(s))) for s in (self.fetch.dispatch, self.fetch.instruction)]
         for unit in self.units.values():
             m.d.comb += [s.eq(anything(len(s))) for s in (unit.free, unit.done, unit.latency, unit.busy, unit.cause)]
         self._commands(m, self.fetch, self.units)
@@ -99,6 +98,8 @@ def commands(queue_depth: int, token_depth: int, block: type[Commands] = Command
         m.d.sync += [given.eq(given + pushed[pair]), taken.eq(taken + popped[pair])]
         conserved.append((given - taken)[:TOKEN_BITS] == count)
         bounded += [count <= token_depth, ~popped[pair] | (count != 0), ~pushed[pair] | (count != token_depth)]
-    bench.claim("each token that a retirement pushes is popped by one start: the counters hold the difference", *conserved)
+    bench.claim(
+        "each token that a retirement pushes is popped by one start: the counters hold the difference", *conserved
+    )
     bench.claim("no instruction starts without its tokens, none retires without room for those it pushes", *bounded)
     return bench

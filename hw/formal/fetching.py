@@ -73,9 +73,7 @@ def _at_most_one(bits: Any) -> Any:
     return (value & (value - 1)[: len(Unit)]) == 0
 
 
-def _ring(
-    bench: Bench, fetch: Fetch, stored: Any, beat_units: int, instruction_units: int, dispatched: Any
-) -> None:
+def _ring(bench: Bench, fetch: Fetch, stored: Any, beat_units: int, instruction_units: int, dispatched: Any) -> None:
     """The place of every unit, and one unit followed from the bus to its dispatch."""
     m = bench.m
     size = FETCH_FIFO * instruction_units
@@ -117,5 +115,6 @@ def _ring(
     bench.claim("it stays what it was", ~following | (words[at[: exact_log2(columns)]] == value))
     bench.claim(
         "it is dispatched in its place in its instruction",
-        ~(following & leaving) | (fetch.instruction.word_select(before[: exact_log2(instruction_units)], width) == value),
+        ~(following & leaving)
+        | (fetch.instruction.word_select(before[: exact_log2(instruction_units)], width) == value),
     )

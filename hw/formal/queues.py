@@ -53,7 +53,9 @@ def command_queue(depth: int, block: type[CommandQueue] = CommandQueue) -> Bench
         ~one.following | (bench.word("queue.flags", one.place) == one.value[flag_bits]),
     )
     bench.claim("at the head, its own flags show", ~one.leaving | (queue.flags.as_value() == one.value[flag_bits]))
-    bench.claim("from its pop to the next, its own word stands at the output", ~stands | (queue.instruction == expected))
+    bench.claim(
+        "from its pop to the next, its own word stands at the output", ~stands | (queue.instruction == expected)
+    )
     return bench
 
 
@@ -140,5 +142,3 @@ def in_flight(latency: int, block: type[InFlight] = InFlight) -> Bench:
         | (flight.retire == (is_done & (left == 0) & ((one.value & ~flight.token_room) == 0))),
     )
     return bench
-
-

@@ -24,7 +24,9 @@ def load_jobs(bus_bits: int, block: type[LoadUnit] = LoadUnit) -> Bench:
     unit = bench.add("load", block(Config(bus_bits=bus_bits)), driven=("start",))
     undone = _behind(bench, unit, DONE_LATENCY)
     decoding, level, walking = (bench.inside(f"load.{n}") for n in ("decoding", "jobs.level", "walker.valid"))
-    bench.claim("each load not done is decoded, queued or walked: none lost or doubled", undone == decoding + level + walking)
+    bench.claim(
+        "each load not done is decoded, queued or walked: none lost or doubled", undone == decoding + level + walking
+    )
     _fifo(bench, "load.jobs", push=decoding, pop=bench.inside("load.jobs.r_en"))
     return bench
 
