@@ -20,8 +20,8 @@ class ComputeUnit(Component):
     `out_write`: `out_vector` goes to output vector `out_index`.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
+    def __init__(self, cfg: Config, packed: bool = False) -> None:
+        self._cfg, self._packed = cfg, packed
         super().__init__(
             {
                 "start": In(1),
@@ -49,7 +49,7 @@ class ComputeUnit(Component):
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
         m.submodules.sequencer = sequencer = Sequencer(cfg)
-        m.submodules.gemm = gemm = GemmArray(cfg)
+        m.submodules.gemm = gemm = GemmArray(cfg, self._packed)
         m.submodules.vector = vector = VectorUnit(cfg)
         m.submodules.accumulators = acc = Accumulators(cfg)
         operation = sequencer.operation

@@ -31,8 +31,8 @@ class Core(Component):
     walk.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
+    def __init__(self, cfg: Config, packed: bool = False) -> None:
+        self._cfg, self._packed = cfg, packed
         word, beats = ADDRESS_BITS - exact_log2(cfg.bus_bytes), range(cfg.burst_beats + 1)
         units = len(Unit)
         super().__init__(
@@ -78,7 +78,7 @@ class Core(Component):
         m, cfg = Module(), self._cfg
         m.submodules.fetch = fetch = Fetch(cfg)
         m.submodules.load = loader = LoadUnit(cfg)
-        m.submodules.compute = compute = ComputeUnit(cfg)
+        m.submodules.compute = compute = ComputeUnit(cfg, self._packed)
         m.submodules.store = store = StoreUnit(cfg)
         units: dict[Unit, Any] = {Unit.LOAD: loader, Unit.COMPUTE: compute, Unit.STORE: store}
         self._commands(m, fetch, units)

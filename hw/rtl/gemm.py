@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from hw.config import Config
@@ -20,11 +21,11 @@ class GemmArray(Component):
 
     `operation` is what was issued one cycle ago; its input vector and weight tile come at `inp` and `wgt` a cycle
     later. The accumulator `index` is wanted at `acc` in the cycle after `read`. `write`: `result` goes to accumulator
-    `target`.
+    `target`. `packed` makes two products with one multiplier of 25 by 18 bits (a DSP48), for an adder more.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
+    def __init__(self, cfg: Config, packed: bool = False) -> None:
+        self._cfg, self._packed = cfg, packed
         acc_bits = cfg.batch * cfg.block_out * cfg.acc_bits
         super().__init__(
             {
@@ -58,28 +59,42 @@ class GemmArray(Component):
         # The accumulator's register clears itself for an operation with overwrite.
         m.d.sync += acc.eq(Mux(overwrite[ACC_READ], 0, self.acc))
         m.d.comb += self.result.eq(result)
-        for b in range(cfg.batch):
-            for o in range(cfg.block_out):
-                lane = slice((b * cfg.block_out + o) * cfg.acc_bits, (b * cfg.block_out + o + 1) * cfg.acc_bits)
-                total = self._dot(m, b, o, inp, wgt)
-                m.d.sync += result[lane].eq(acc[lane] + total)
+        products = self._products(m, inp, wgt)
+        sum_bits = cfg.inp_bits + cfg.wgt_bits + exact_log2(cfg.block_in)
+        for lane, (b, o) in enumerate(product(range(cfg.batch), range(cfg.block_out))):
+            total = Signal(signed(sum_bits), name=f"total_{b}_{o}", reset_less=True)
+            m.d.sync += total.eq(tree([products[b, o, i] for i in range(cfg.block_in)]))
+            m.d.sync += result.word_select(lane, cfg.acc_bits).eq(acc.word_select(lane, cfg.acc_bits) + total)
         return m
 
-    def _dot(self, m: Module, b: int, o: int, inp: Signal, wgt: Signal) -> Signal:
-        """Product of one input row with one weight row: a register behind the products, one behind their sum."""
+    def _products(self, m: Module, inp: Signal, wgt: Signal) -> dict[tuple[int, int, int], Any]:
+        """Products of input [b][i] and weight [o][i] by (b, o, i), with a register behind each multiplier."""
         cfg = self._cfg
-        products = []
-        for i in range(cfg.block_in):
-            x = inp.word_select(b * cfg.block_in + i, cfg.inp_bits).as_signed()
-            w = wgt.word_select(o * cfg.block_in + i, cfg.wgt_bits).as_signed()
-            product = Signal(signed(cfg.inp_bits + cfg.wgt_bits), name=f"product_{b}_{o}_{i}", reset_less=True)
-            m.d.sync += product.eq(x * w)
-            products.append(product)
-        total = Signal(
-            signed(cfg.inp_bits + cfg.wgt_bits + exact_log2(cfg.block_in)), name=f"total_{b}_{o}", reset_less=True
-        )
-        m.d.sync += total.eq(tree(products))
-        return total
+        bits = cfg.inp_bits + cfg.wgt_bits
+        result: dict[tuple[int, int, int], Any] = {}
+
+        def multiply(name: str, x: Any, w: Any) -> Signal:
+            register = Signal(signed(len(x) + len(w)), name=f"product_{name}", reset_less=True)
+            m.d.sync += register.eq(x * w)
+            return register
+
+        for o, i in product(range(0, cfg.block_out, 2), range(cfg.block_in)):
+            weights = [wgt.word_select((o + k) * cfg.block_in + i, cfg.wgt_bits).as_signed() for k in (0, 1)]
+            # Both weights in one factor, a product's width apart: for elements of 8 bits, the 25 of a DSP48's port.
+            joined = Signal(signed(bits + cfg.wgt_bits + 1), name=f"joined_{o}_{i}")
+            if self._packed:
+                m.d.comb += joined.eq((weights[1] << bits) + weights[0])
+            for b in range(cfg.batch):
+                x = inp.word_select(b * cfg.block_in + i, cfg.inp_bits).as_signed()
+                if self._packed:
+                    both = multiply(f"{b}_{o}_{i}", x, joined)
+                    # The lower product borrows from the upper one where it is negative.
+                    result[b, o, i] = both[:bits].as_signed()
+                    result[b, o + 1, i] = both[bits:].as_signed() + both[bits - 1]
+                else:
+                    for k, w in enumerate(weights):
+                        result[b, o + k, i] = multiply(f"{b}_{o + k}_{i}", x, w)
+        return result
 
 
 def tree(values: list[Any]) -> Any:

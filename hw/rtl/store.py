@@ -60,9 +60,7 @@ class StoreUnit(Component):
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
         job = instruction_view(Opcode.STORE, cfg, self.instruction)
-        decoding, busy, taken, last_of_all = (
-            Signal(name=n) for n in ("decoding", "busy", "taken", "last_of_all")
-        )
+        decoding, busy, taken, last_of_all = (Signal(name=n) for n in ("decoding", "busy", "taken", "last_of_all"))
         m.d.sync += decoding.eq(self.start)
         with m.If(self.start):
             m.d.sync += busy.eq(1)

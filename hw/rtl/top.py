@@ -27,10 +27,12 @@ class Vdla(Component):
     - `trace_compute_last`: this is the last cycle of a compute instruction in the issue stage;
     - `trace_cause`: index into `hw.timing.CAUSES` of this cycle's cause. The cycles after the last compute
       instruction, called `drain` in docs/timing.md, show as `fetch` until it is known that none follows.
+
+    `packed` makes two products of the multiplier array with one DSP48: same results, half the multipliers, more logic.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: Config, packed: bool = False) -> None:
+        self.cfg, self._packed = cfg, packed
         units = [u.name.lower() for u in Unit]
         super().__init__(
             {
@@ -48,7 +50,7 @@ class Vdla(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self.cfg
-        core, control = Core(cfg), ControlUnit(cfg)
+        core, control = Core(cfg, self._packed), ControlUnit(cfg)
         # The reset reaches the machine through a register, which is 1 from power-up on.
         held = Signal(init=1)
         m.d.sync += held.eq(0)
