@@ -21,12 +21,12 @@ from compiler.graph.passes.simplify import fold_integer_clip, fold_pads, remove_
 class Calibration:
     """What to calibrate on and how.
 
-    samples: input arrays by name, one mapping a run; None makes `count` seeded sets up. method: "minmax",
-    "percentile" or "mse" (see calibrate).
+    samples: input arrays by name, one mapping a run; None makes `count` seeded sets up (without a count, more where
+    the inputs are small). method: "minmax", "percentile" or "mse" (see calibrate).
     """
 
     samples: Iterable[Mapping[str, np.ndarray]] | None = None
-    count: int = 1
+    count: int | None = None
     seed: int = 0
     method: str = "minmax"
     percentile: float = 99.99

@@ -28,8 +28,20 @@ class Range:
         return Range(min(self.low, other.low), max(self.high, other.high))
 
 
-def synthetic_inputs(graph: Graph, count: int = 1, seed: int = 0) -> list[dict[str, np.ndarray]]:
-    """`count` seeded input sets of standard normal float32, what a normalised image looks like to a network."""
+# Made-up inputs hold about this many elements in all: one 224 x 224 image, or several small ones, so that a small
+# network's ranges do not rest on a handful of numbers.
+_ELEMENTS = 1 << 18
+_MOST_SETS = 16
+
+
+def synthetic_inputs(graph: Graph, count: int | None = None, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """`count` seeded input sets of standard normal float32, what a normalised image looks like to a network.
+
+    Without a count, 1 to 16 of them: more where the inputs are small.
+    """
+    if count is None:
+        elements = sum(int(np.prod(value.shape)) for value in graph.inputs)
+        count = max(1, min(_MOST_SETS, _ELEMENTS // max(elements, 1)))
     rng = np.random.default_rng(seed)
     for value in graph.inputs:
         if value.dtype != "float32":
