@@ -16,9 +16,10 @@ from compiler.tune.database import Database
 from hw.config import Config
 from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, stdout
 from vdla.errors import UsageError
-from vdla.report import print_line
+from vdla.report import ReportFolder, print_line
 from vdla.resolve import is_artifact
 from vdla.tune.operators import HELP, is_operator, parse_operator
+from vdla.tune.report import DOCUMENT, document, render_files
 from vdla.tune.session import (
     SEARCHES,
     Network,
@@ -56,6 +57,13 @@ from vdla.tune.session import (
     metavar="S",
     help="Seconds that measuring one schedule may take.",
 )
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write tune.json and a picture of the curves to this folder.",
+)
 @json_option
 def tune_command(
     what: str,
@@ -68,6 +76,7 @@ def tune_command(
     seconds: float | None,
     workers: int,
     timeout: float,
+    report_path: Path | None,
     as_json: bool,
 ) -> None:
     """Find better schedules for MODEL_OR_OPERATOR on the simulated accelerator.
@@ -88,17 +97,22 @@ def tune_command(
     console = Console(stderr=True)
     chosen = None
     with ExitStack() as stack:
+        folder = None if report_path is None else stack.enter_context(ReportFolder(report_path, DOCUMENT))
         measurer = stack.enter_context(process_measurer(config, workers, timeout))
         session = Session(config, operators, database, measurer, options)
         with Live(console=console, auto_refresh=False, transient=True) as live:
             for _ in session.run():
                 if console.is_terminal:
                     live.update(_table(session), refresh=True)
-    if network is not None:
-        with progress_bar("try in the network") as progress:
-            chosen = choose_in_network(network, session, lambda text, best: progress(f"{best:,} cycles; {text}", 0, 1))
+        if network is not None:
+            with progress_bar("try in the network") as progress:
+                chosen = choose_in_network(
+                    network, session, lambda text, best: progress(f"{best:,} cycles; {text}", 0, 1)
+                )
+        if folder is not None:
+            folder.write_files(render_files(what, session, chosen))
     if as_json:
-        print_json(_document(what, session, chosen))
+        print_json(document(what, session, chosen))
     else:
         _show(session, chosen)
 
@@ -172,42 +186,3 @@ def _show(session: Session, chosen: NetworkOutcome | None) -> None:
 
 def _knobs_text(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _document(what: str, session: Session, chosen: NetworkOutcome | None) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    operators = []
-    for state in session.states:
-        found = state.outcome
-        operators.append(
-            {
-                "name": state.operator.name,
-                "uses": state.operator.uses,
-                "space": len(state.space),
-                "removed": state.space.removed(),
-                "trials": found.trials,
-                "measured": found.measured,
-                "failed": found.failed,
-                "default_cycles": _number(found.default_cost),
-                "best_cycles": _number(found.best_cost),
-                "best": None if found.best is None else state.space.values(found.best),
-                "floor_cycles": state.floor,
-                "curve": [_number(cost) for cost in found.curve],
-            }
-        )
-    network = None
-    if chosen is not None:
-        network = {"default_cycles": chosen.default, "best_cycles": chosen.best, "changed": sorted(chosen.tiles)}
-    return {
-        "schema": "vdla.tune/1",
-        "what": what,
-        "config": {"name": session.cfg.name, "fingerprint": session.cfg.fingerprint},
-        "database": str(session.database.path),
-        "seconds": session.seconds,
-        "operators": operators,
-        "network": network,
-    }
-
-
-def _number(cost: float) -> float | None:
-    return cost if math.isfinite(cost) else None

@@ -113,12 +113,15 @@ def test_a_record_that_is_not_legal_is_an_error(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "t.jsonl")
     machine = ["--set", "vdla.block_in=8", "--set", "vdla.block_out=8"]
-    command = ["tune", SMALL, *machine, "--db", path, "--trials", "4"]
+    folder = tmp_path / "report"
+    command = ["tune", SMALL, *machine, "--db", path, "--trials", "4", "--report", str(folder)]
     assert run_cli([*command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     (operator,) = document["operators"]
     assert document["schema"] == "vdla.tune/1" and operator["measured"] == 4
     assert operator["best_cycles"] == operator["curve"][-1] <= operator["default_cycles"]
+    assert json.loads((folder / "tune.json").read_text())["operators"][0]["curve"] == operator["curve"]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert run_cli(command) == 0
     out = capsys.readouterr().out
     assert "best: threads" in out and "excluded by the rule" in out and path in out
