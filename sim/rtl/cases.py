@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hw.config import Config, MemoryConfig
 from hw.errors import ConfigError
+from hw.isa import Instruction
 from hw.random_program import random_program
 from sim.rtl.lockstep import Case
 
@@ -85,6 +88,36 @@ def random_machine(seed: int) -> Config:
 
 
 def random_case(seed: int, cfg: Config, length: int = 30) -> Case:
-    """A random race-free program of about `length` instructions after its initialisation."""
-    made = random_program(np.random.default_rng(seed), cfg, length)
-    return Case(cfg, made.memory, made.program, made.program_address)
+    """A random race-free program of about `length` instructions after its initialisation.
+
+    Every second one has tokens that it does not need as well, on instructions that otherwise never carry any.
+    """
+    rng = np.random.default_rng(seed)
+    made = random_program(rng, cfg, length)
+    program = _with_idle_tokens(rng, made.program) if seed % 2 else made.program
+    return Case.place(program, cfg, made.memory, made.program_address)
+
+
+def _with_idle_tokens(rng: np.random.Generator, program: list[Instruction]) -> list[Instruction]:
+    """The program with a few more pairs of push and pop that order what follows each other anyway.
+
+    A pair goes only where its counter is empty from the push to the pop, so that every other pop keeps its push.
+    """
+    result = list(program)
+    for producer, consumer in ((0, 1), (1, 0), (1, 2), (2, 1)):
+        push = "push_next" if consumer > producer else "push_prev"
+        pop = "pop_prev" if consumer > producer else "pop_next"
+        count, first = 0, -1
+        for index, instr in enumerate(program):
+            pushes = instr.UNIT == producer and getattr(instr, push)
+            pops = instr.UNIT == consumer and getattr(instr, pop)
+            count += int(pushes) - int(pops)
+            if pushes or pops:
+                first = -1
+            elif count == 0 and first < 0 and instr.UNIT == producer and rng.random() < 0.85:
+                first = index
+            elif first >= 0 and instr.UNIT == consumer and rng.random() < 0.85:
+                result[first] = replace(result[first], **{push: True})
+                result[index] = replace(result[index], **{pop: True})
+                first = -1
+    return result

@@ -210,6 +210,10 @@ class Bench {
     }
 
     void finish() {
+#if BENCH_WAVE
+        const bool dump =
+            vcd_ && dut_->trace_running && running_cycles_ >= wave_first_ && running_cycles_ <= wave_last_;
+#endif
         if (dut_->rst) {
             if (reset_cycles_++ > 0 && (dut_->axi_arvalid || dut_->axi_awvalid || dut_->axi_wvalid))
                 fail("a valid signal is high during reset");
@@ -220,13 +224,12 @@ class Bench {
             record();
         }
 #if BENCH_WAVE
-        const bool dump = vcd_ && running_cycles_ >= wave_first_ && running_cycles_ <= wave_last_;
-        if (dump) vcd_->dump(2 * now_);
+        if (dump) vcd_->dump(uint64_t(2 * now_));
 #endif
         dut_->clk = 1;
         dut_->eval();
 #if BENCH_WAVE
-        if (dump) vcd_->dump(2 * now_ + 1);
+        if (dump) vcd_->dump(uint64_t(2 * now_ + 1));
 #endif
         ++now_;
     }

@@ -22,6 +22,7 @@ from hw.random_program import without_tokens
 from hw.timing import CAUSES
 from sim import cycle
 from sim.cycle.result import CycleResult
+from sim.rtl.coverage import Coverage
 from sim.rtl.machine import Machine
 
 NEIGHBOURS = 6
@@ -68,11 +69,13 @@ class LockstepError(VdlaError):
         super().__init__(difference.summary)
 
 
-def compare(machine: Machine, case: Case) -> Difference | int:
+def compare(machine: Machine, case: Case, coverage: Coverage | None = None) -> Difference | int:
     """Run a case on both: the first difference, or the cycles it took. Raises ProgramError for an illegal program."""
     expected_memory, found_memory = case.memory.copy(), case.memory.copy()
     count = len(case.program)
     expected = cycle.run(expected_memory, case.address, count, case.cfg)
+    if coverage is not None:
+        coverage.add(expected)
     try:
         found = machine.run(found_memory, case.address, count, cfg=case.cfg, limit=expected.cycles + _PATIENCE)
     except VdlaError as error:

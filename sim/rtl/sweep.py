@@ -9,13 +9,14 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import click
 
 from hw.config import Config
 from hw.errors import VdlaError
 from sim.rtl.cases import PROFILES, SMALL, random_case, random_machine
+from sim.rtl.coverage import Coverage
 from sim.rtl.lockstep import Difference, compare, shrink
 from sim.rtl.machine import Machine
 
@@ -31,6 +32,7 @@ class Share:
     build_s: float = 0.0
     run_s: float = 0.0
     difference: Difference | None = None
+    coverage: Coverage = field(default_factory=Coverage)
 
 
 def sweep_machine(cfg: Config, seeds: range, profiles: int, length: int) -> Share:
@@ -44,7 +46,7 @@ def sweep_machine(cfg: Config, seeds: range, profiles: int, length: int) -> Shar
             case = random_case(seed, cfg, length)
             for profile in PROFILES[:profiles]:
                 under = replace(case, cfg=cfg.with_(memory=profile))
-                outcome = compare(machine, under)
+                outcome = compare(machine, under, share.coverage)
                 share.runs += 1
                 share.instructions += len(case.program)
                 if isinstance(outcome, Difference):
@@ -79,6 +81,7 @@ def main(machines: int, programs: int, profiles: int, length: int, seed: int, jo
             total.runs += share.runs
             total.cycles += share.cycles
             total.instructions += share.instructions
+            total.coverage.update(share.coverage)
             shape = f"{share.cfg.batch}x{share.cfg.block_in}x{share.cfg.block_out} bus {share.cfg.bus_bits}"
             click.echo(
                 f"[{n}/{len(configs)}] {share.cfg.fingerprint} {shape}: {share.runs} runs, {share.cycles} cycles"
@@ -88,6 +91,7 @@ def main(machines: int, programs: int, profiles: int, length: int, seed: int, jo
                 click.echo(share.difference.text)
                 sys.exit(1)
     seconds = time.perf_counter() - begin
+    click.echo(str(total.coverage))
     click.echo(
         f"0 differences: {programs} programs x {len(configs)} machines x {profiles} memories = {total.runs} runs, "
         f"{total.instructions} instructions, {total.cycles} cycles in {seconds:.0f} s"
