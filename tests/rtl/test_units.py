@@ -1,0 +1,396 @@
+"""Units of the RTL alone, in Amaranth's simulator, against plain Python models."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from hw import isa, timing
+from hw.config import Config
+from hw.isa import Load, Opcode, Store, Unit
+from hw.random_program import random_instruction
+from hw.rtl import axi, gemm, load, to_verilog, vector
+from hw.rtl.banks import LoadBuffer, StoreBuffer
+from hw.rtl.decode import Decoder
+from hw.rtl.gemm import GemmArray
+from hw.rtl.interlock import Interlock
+from hw.rtl.layouts import instruction_layout, transfer_layout, uop_layout
+from hw.rtl.queue import CommandQueue
+from hw.rtl.tokens import InFlight, TokenCounter
+from hw.rtl.walk import BurstWalker, PieceWalker, pieces_layout
+from tests.sim.reference_cycle import bursts
+
+TINY = Config.load("tiny")
+
+
+def simulate(unit: Any, bench: Any, *, clocked: bool = True) -> None:
+    """Run the coroutine `bench(ctx)` beside the unit."""
+    simulator = Simulator(unit)
+    if clocked:
+        simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_layouts_are_those_of_the_encoder() -> None:
+    rng = np.random.default_rng(0)
+    for cfg, kind in product((TINY, Config.load("pynq-z1")), isa.INSTRUCTIONS):
+        instr = random_instruction(rng, cfg, kind)
+        view = instruction_layout(kind.OPCODE, cfg).from_bits(isa.encode(instr, cfg))
+        assert view.opcode == kind.OPCODE
+        assert {f.name: int(view[f.name]) for f in isa.fields(kind.OPCODE, cfg)[1:]} == {
+            f.name: int(getattr(instr, f.name)) for f in isa.fields(kind.OPCODE, cfg)[1:]
+        }
+    uop = random_instruction(rng, TINY, isa.Uop)
+    view = uop_layout(TINY).from_bits(int.from_bytes(bytes(isa.encode_uops([uop], TINY)), "little"))
+    assert all(view[f.name] == getattr(uop, f.name) for f in isa.uop_fields(TINY))
+
+
+def test_pipelines_are_as_long_as_the_rules_say() -> None:
+    """What the RTL has as registers, docs/timing.md has as constants: a change of one must be one of both."""
+    assert timing.DECODE == 2  # queue word, then operands: hw.rtl.sequencer, load, store
+    assert gemm.WRITE + 1 - gemm.ACC_READ == timing.GEMM_HAZARD
+    assert vector.WRITE == timing.VECTOR_HAZARD
+    # Of the other kind's reads, the vector unit's are the earlier ones: in the cycle after the issue.
+    assert gemm.WRITE <= timing.GEMM_LATENCY and vector.WRITE <= timing.VECTOR_LATENCY
+    assert load.DONE_LATENCY >= 1 and timing.STORE_READ == 2 and timing.STORE_RETIRE == 1
+
+
+@pytest.mark.parametrize("depth", [1, 3, 63])
+def test_token_counter(depth: int) -> None:
+    rng = np.random.default_rng(depth)
+
+    async def bench(ctx: Any) -> None:
+        held = 0
+        for cycle in range(600):
+            assert (ctx.get(dut.available), ctx.get(dut.room)) == (held > 0, held < depth)
+            rate = 0.8 if cycle % 200 < 100 else 0.2
+            push, pop = held < depth and rng.random() < rate, held > 0 and rng.random() < 1 - rate
+            ctx.set(dut.push, push)
+            ctx.set(dut.pop, pop)
+            held += int(push) - int(pop)
+            await ctx.tick()
+
+    dut = TokenCounter(depth)
+    simulate(dut, bench)
+
+
+def test_in_flight_retires_in_order() -> None:
+    """Random starts, completions and full token counters against the rule (docs/timing.md, 2.3 and 2.4)."""
+    rng = np.random.default_rng(1)
+    latency = 10
+
+    async def bench(ctx: Any) -> None:
+        flight: deque[list[int]] = deque()  # pushes, complete (or -1)
+        for cycle in range(3000):
+            room = int(rng.integers(4)) if rng.random() < 0.5 else 3
+            ctx.set(dut.token_room, room)
+            start = len(flight) < timing.IN_FLIGHT and rng.random() < 0.5
+            assert ctx.get(dut.room) == (len(flight) < timing.IN_FLIGHT)
+            pushes = int(rng.integers(4))
+            ctx.set(dut.start, start)
+            ctx.set(dut.pushes, pushes)
+            undone = [f for f in flight if f[1] < 0]
+            done, after = bool(undone) and rng.random() < 0.4, int(rng.integers(1, latency + 1))
+            ctx.set(dut.done, done)
+            ctx.set(dut.latency, after)
+            head = flight[0] if flight else None
+            retires = head is not None and 0 <= head[1] <= cycle and not head[0] & ~room
+            assert ctx.get(dut.retire) == retires
+            assert ctx.get(dut.push) == (head[0] if head is not None and retires else 0)
+            if done:
+                undone[0][1] = cycle + after
+            if retires:
+                flight.popleft()
+            if start:
+                flight.append([pushes, -1])
+            await ctx.tick()
+
+    dut = InFlight(latency)
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 8])
+def test_command_queue(depth: int) -> None:
+    rng = np.random.default_rng(depth)
+    words = [isa.encode(random_instruction(rng, TINY, Store), TINY) for _ in range(300)]
+
+    async def bench(ctx: Any) -> None:
+        waiting: deque[int] = deque()
+        shown: int | None = None
+        for _ in range(1200):
+            assert (ctx.get(dut.room), ctx.get(dut.visible)) == (len(waiting) < depth, bool(waiting))
+            assert shown is None or ctx.get(dut.instruction) == shown
+            if waiting:
+                flags = waiting[0] >> isa.OPCODE_BITS
+                assert ctx.get(dut.flags.as_value()) == flags & (1 << len(isa.FLAGS)) - 1
+            push, pop = len(waiting) < depth and rng.random() < 0.5, bool(waiting) and rng.random() < 0.5
+            word = words[int(rng.integers(len(words)))]
+            ctx.set(dut.push, push)
+            ctx.set(dut.word, word)
+            ctx.set(dut.pop, pop)
+            if pop:
+                shown = waiting.popleft()
+            if push:
+                waiting.append(word)
+            await ctx.tick()
+
+    dut = CommandQueue(TINY, Unit.STORE, depth)
+    simulate(dut, bench)
+
+
+def random_transfers(seed: int, count: int) -> Iterator[Store]:
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        seg, x_size, y_size = (int(rng.integers(1, n)) for n in (60, 6, 4))
+        x_dram = seg if rng.random() < 0.5 else int(rng.integers(0, 90))
+        yield Store(
+            dram=int(rng.integers(0, 1 << 14)), sram=int(rng.integers(0, 50)), seg=seg, x_size=x_size, x_dram=x_dram,
+            x_sram=int(rng.integers(0, 20)), y_size=y_size, y_dram=int(rng.integers(0, 5000)),
+            y_sram=int(rng.integers(0, 60)),
+        )  # fmt: skip
+
+
+def job_of(instr: Store, cfg: Config) -> dict[str, int]:
+    return {n: getattr(instr, n) for n in transfer_layout(cfg).members}
+
+
+@pytest.mark.parametrize("cfg", [TINY, TINY.with_(bus_bits=128, burst_beats=16)], ids=["32 bits", "128 bits"])
+def test_burst_walker(cfg: Config) -> None:
+    async def bench(ctx: Any) -> None:
+        for instr in random_transfers(2, 40):
+            expected = bursts(instr, cfg)
+            ctx.set(dut.job, job_of(instr, cfg))
+            ctx.set(dut.load, 1)
+            await ctx.tick()
+            ctx.set(dut.load, 0)
+            ctx.set(dut.next, 1)
+            for k, beats in enumerate(expected):
+                assert ctx.get(dut.valid) and ctx.get(dut.beats) == len(beats)
+                assert ctx.get(dut.last) == (k == len(expected) - 1)
+                await ctx.tick()
+            ctx.set(dut.next, 0)
+            assert not ctx.get(dut.valid)
+
+    dut = BurstWalker(cfg)
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("cfg", [TINY, TINY.with_(bus_bits=128, burst_beats=16)], ids=["32 bits", "128 bits"])
+def test_piece_walker(cfg: Config) -> None:
+    """The pieces put together move exactly the bytes of the loops, and end their beats where the bus words end."""
+    bus = cfg.bus_bytes
+
+    async def bench(ctx: Any) -> None:
+        for instr in random_transfers(3, 40):
+            whole = instr.x_dram == instr.seg or instr.x_size == 1
+            job = {n: v for n, v in job_of(instr, cfg).items() if n in pieces_layout(cfg).members}
+            job |= {n: getattr(instr, n) % bus for n in ("dram", "x_dram", "y_dram")}
+            ctx.set(dut.job, {**job, "whole": whole, "fill": 0})
+            ctx.set(dut.load, 1)
+            await ctx.tick()
+            ctx.set(dut.load, 0)
+            ctx.set(dut.next, 1)
+            loops = product(range(instr.y_size), range(instr.x_size), range(instr.seg))
+            expected = []
+            for y, x, b in loops:
+                source = instr.dram + y * instr.y_dram + x * instr.x_dram + b
+                expected.append((source, instr.sram + y * instr.y_sram + x * instr.x_sram + b))
+            beats = sum(len(burst) for burst in bursts(instr, cfg))
+            at = 0
+            while ctx.get(dut.valid):
+                length, sram = ctx.get(dut.length), ctx.get(dut.sram)
+                for k in range(length):
+                    assert ctx.get(dut.position) + k == expected[at + k][0] % bus and sram + k == expected[at + k][1]
+                at += length
+                beats -= ctx.get(dut.beat_end)
+                assert ctx.get(dut.end) == (at == len(expected))
+                await ctx.tick()
+            ctx.set(dut.next, 0)
+            assert at == len(expected) and beats == 0
+
+    dut = PieceWalker(cfg)
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("vector_bytes, bus", [(4, 4), (4, 16), (16, 8), (64, 8)])
+def test_load_buffer(vector_bytes: int, bus: int) -> None:
+    """Pieces of any alignment, read back as vectors."""
+    depth = 11
+    size = depth * vector_bytes
+    rng = np.random.default_rng(vector_bytes)
+
+    async def bench(ctx: Any) -> None:
+        model = np.zeros(size, np.uint8)
+        for _ in range(300):
+            length = int(rng.integers(1, min(bus, size) + 1))
+            at = int(rng.integers(0, size - length + 1))
+            data = rng.integers(0, 256, bus).astype(np.uint8)
+            mask = ((1 << length) - 1) << at % bus
+            ctx.set(dut.write, 1)
+            ctx.set(dut.word, at // bus)
+            ctx.set(dut.bytes, int.from_bytes(data.tobytes(), "little"))
+            ctx.set(dut.mask_low, mask & (1 << bus) - 1)
+            ctx.set(dut.mask_high, mask >> bus)
+            await ctx.tick()
+            ctx.set(dut.write, 0)
+            for k in range(at, at + length):
+                model[k] = data[k % bus]
+            index = int(rng.integers(depth))
+            ctx.set(dut.index, index)
+            await ctx.tick()
+            part = model[index * vector_bytes : (index + 1) * vector_bytes]
+            assert ctx.get(dut.vector) == int.from_bytes(part.tobytes(), "little")
+
+    dut = LoadBuffer(size, vector_bytes, bus)
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("vector_bytes, bus", [(4, 4), (4, 16), (16, 8), (64, 8)])
+def test_store_buffer(vector_bytes: int, bus: int) -> None:
+    """Vectors, read back as two neighbouring bus words that stay while nothing is read."""
+    depth = 12
+    size = depth * vector_bytes
+    words = size // bus
+    rng = np.random.default_rng(vector_bytes)
+
+    async def bench(ctx: Any) -> None:
+        model = np.zeros(size + bus, np.uint8)
+        for _ in range(300):
+            index = int(rng.integers(depth))
+            data = rng.integers(0, 256, vector_bytes).astype(np.uint8)
+            model[index * vector_bytes : (index + 1) * vector_bytes] = data
+            ctx.set(dut.write, 1)
+            ctx.set(dut.index, index)
+            ctx.set(dut.vector, int.from_bytes(data.tobytes(), "little"))
+            await ctx.tick()
+            ctx.set(dut.write, 0)
+            word = int(rng.integers(words - 1))
+            ctx.set(dut.word, word)
+            ctx.set(dut.read, 1)
+            await ctx.tick()
+            ctx.set(dut.read, 0)
+            ctx.set(dut.word, int(rng.integers(words)))
+            await ctx.tick()
+            found = ctx.get(dut.low) | ctx.get(dut.high) << 8 * bus
+            assert found == int.from_bytes(model[word * bus : (word + 2) * bus].tobytes(), "little")
+
+    dut = StoreBuffer(size, vector_bytes, bus)
+    simulate(dut, bench)
+
+
+def test_decoder() -> None:
+    rng = np.random.default_rng(4)
+
+    legal = (
+        Load(buffer=isa.Buffer.INP), Store(), isa.Gemm(), isa.Alu(op=isa.AluOp.ADD, source=isa.AluSource.IMM),
+        isa.Requant(), isa.Sync(),
+    )  # fmt: skip
+
+    async def bench(ctx: Any) -> None:
+        for instr in legal:
+            good, kind = isa.encode(instr, TINY), type(instr)
+            ctx.set(dut.instruction, good)
+            assert ctx.get(dut.legal) and ctx.get(dut.unit) == 1 << kind.UNIT
+            layout = isa.fields(kind.OPCODE, TINY)
+            for f in layout[1:]:
+                if f.name in ("seg", "x_size", "y_size", "uop_count", "iter_out", "iter_in"):
+                    ctx.set(dut.instruction, good & ~(((1 << f.width) - 1) << f.offset))
+                    assert not ctx.get(dut.legal), f.name
+            beyond = layout[-1].offset + layout[-1].width
+            ctx.set(dut.instruction, good | 1 << int(rng.integers(beyond, TINY.instruction_bits)))
+            assert not ctx.get(dut.legal)
+        for opcode in {*range(1 << isa.OPCODE_BITS)} - {*map(int, Opcode)}:
+            ctx.set(dut.instruction, opcode)
+            assert not ctx.get(dut.legal)
+
+    dut = Decoder(TINY)
+    simulate(dut, bench, clocked=False)
+
+
+def test_interlock() -> None:
+    rng = np.random.default_rng(5)
+    latency = {True: timing.GEMM_LATENCY, False: timing.VECTOR_LATENCY}
+
+    async def bench(ctx: Any) -> None:
+        written: dict[int, int] = {}
+        last: tuple[bool, int] | None = None
+        is_gemm = True
+        for cycle in range(4000):
+            if rng.random() < 0.1:
+                is_gemm = not is_gemm
+            dst, src = (int(rng.integers(6)) for _ in range(2))
+            reads_dst, reads_src, writes = (bool(rng.integers(2)) for _ in range(3))
+            for signal, value in (
+                (dut.gemm, is_gemm), (dut.dst, dst), (dut.src, src), (dut.reads_dst, reads_dst),
+                (dut.reads_src, reads_src), (dut.writes, writes),
+            ):  # fmt: skip
+                ctx.set(signal, value)
+            reach = timing.GEMM_HAZARD if is_gemm else timing.VECTOR_HAZARD
+            reads = [dst] * reads_dst + [src] * reads_src
+            hazard = any(cycle < written.get(d, -99) + reach for d in reads)
+            switch = last is not None and last[0] != is_gemm and cycle < last[1] + latency[last[0]]
+            assert (ctx.get(dut.hazard), ctx.get(dut.switch)) == (hazard, switch)
+            issue = not hazard and not switch and rng.random() < 0.8
+            ctx.set(dut.issue, issue)
+            if issue:
+                last = is_gemm, cycle
+                if writes:
+                    written[dst] = cycle
+            await ctx.tick()
+
+    dut = Interlock(TINY)
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_multiplier_array(packed: bool) -> None:
+    """Products of any operands, extremes among them, with one multiplier a product or for two."""
+    cfg = TINY.with_(batch=2)
+    rng = np.random.default_rng(6)
+    choices = np.array([-128, -127, -1, 0, 1, 127])
+
+    def operands(*shape: int) -> np.ndarray:
+        extreme = rng.random(shape) < 0.5
+        return np.where(extreme, rng.choice(choices, shape), rng.integers(-128, 128, shape)).astype(np.int8)
+
+    async def bench(ctx: Any) -> None:
+        for _ in range(60):
+            x, w = operands(cfg.batch, cfg.block_in), operands(cfg.block_out, cfg.block_in)
+            acc = rng.integers(-(2**31), 2**31, (cfg.batch, cfg.block_out)).astype(np.int32)
+            overwrite = bool(rng.integers(2))
+            ctx.set(dut.operation.gemm, 1)
+            ctx.set(dut.operation.dst, 3)
+            ctx.set(dut.operation.overwrite, overwrite)
+            await ctx.tick()
+            ctx.set(dut.operation.gemm, 0)
+            ctx.set(dut.inp, int.from_bytes(x.tobytes(), "little"))
+            ctx.set(dut.wgt, int.from_bytes(w.tobytes(), "little"))
+            await ctx.tick()
+            assert ctx.get(dut.read) and ctx.get(dut.index) == 3
+            await ctx.tick()
+            ctx.set(dut.acc, int.from_bytes(acc.tobytes(), "little"))
+            await ctx.tick().repeat(2)
+            assert ctx.get(dut.write) and ctx.get(dut.target) == 3
+            with np.errstate(over="ignore"):
+                expected = x.astype(np.int32) @ w.astype(np.int32).T + (0 if overwrite else acc)
+            assert ctx.get(dut.result) == int.from_bytes(expected.astype(np.int32).tobytes(), "little")
+
+    dut = GemmArray(cfg, packed)
+    simulate(dut, bench)
+
+
+def test_ports_have_their_standard_names() -> None:
+    source = to_verilog(TINY)
+    names = set(re.findall(r"^  (?:input|output) (?:\[\d+:0\] )?(\w+);", source, re.M))
+    assert set(axi.master_members(TINY)) | set(axi.lite_members()) | {"clk", "rst", "interrupt"} <= names
+    for channel, prefix in product(("ar", "r", "aw", "w", "b"), ("axi_", "s_axil_")):
+        assert {f"{prefix}{channel}valid", f"{prefix}{channel}ready"} <= names
+    assert "axi_wid" in names and "axi_wid" not in axi.master_members(TINY.with_(axi="axi4"))
