@@ -37,14 +37,24 @@ class Error(IntEnum):
 
     NONE = 0
     READ = 1
-    """An error response to a read burst."""
     WRITE = 2
-    """An error response to a write burst."""
     INSTRUCTION = 3
-    """An instruction with an unknown opcode, a flag for a missing neighbour, or a count of 0."""
     PROGRAM = 4
-    """A program at an unaligned address, or one that passes the end of the address space."""
 
+
+MEANING: Final[dict[IntEnum | IntFlag, str]] = {
+    Control.START: "run the program; nothing happens while BUSY",
+    Control.RESET: "abandon the program that runs",
+    Status.BUSY: "a program runs, or is being abandoned",
+    Status.DONE: "the last program has run to its end",
+    Status.ERROR: "the last program has been abandoned for the reason in ERROR",
+    Error.NONE: "nothing",
+    Error.READ: "an error response to a read burst",
+    Error.WRITE: "an error response to a write burst",
+    Error.INSTRUCTION: "an unknown opcode or code, a flag for a missing neighbour, a count of 0, a bit beyond the fields",
+    Error.PROGRAM: "a program at an unaligned address, or one that passes the end of the address space",
+}
+"""What the bits and codes say."""
 
 _PLAIN: Final = (
     ("CONTROL", True, "write START to run the program, RESET to abandon it"),

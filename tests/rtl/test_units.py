@@ -22,7 +22,9 @@ from hw.rtl.decode import Decoder
 from hw.rtl.gemm import GemmArray
 from hw.rtl.interlock import Interlock
 from hw.rtl.layouts import instruction_layout, transfer_layout, uop_layout
+from hw.rtl.manual import PAGE, register_manual
 from hw.rtl.queue import CommandQueue
+from hw.rtl.registers import REGISTERS
 from hw.rtl.tokens import InFlight, TokenCounter
 from hw.rtl.walk import BurstWalker, PieceWalker, pieces_layout
 from tests.sim.reference_cycle import bursts
@@ -394,3 +396,9 @@ def test_ports_have_their_standard_names() -> None:
     for channel, prefix in product(("ar", "r", "aw", "w", "b"), ("axi_", "s_axil_")):
         assert {f"{prefix}{channel}valid", f"{prefix}{channel}ready"} <= names
     assert "axi_wid" in names and "axi_wid" not in axi.master_members(TINY.with_(axi="axi4"))
+
+
+def test_the_register_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == register_manual(), "run: python -m hw.rtl.manual"
+    assert [r.offset for r in REGISTERS] == sorted({r.offset for r in REGISTERS})
+    assert REGISTERS[-1].offset < 1 << axi.LITE_ADDRESS_BITS
