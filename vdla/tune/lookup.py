@@ -98,7 +98,7 @@ class SpecCollector:
 
     def __init__(self) -> None:
         self.specs: dict[str, Spec] = {}
-        self.uses: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
 
     def conv_tile(self, spec: conv2d.ConvSpec) -> conv2d.ConvTile | None:
         """Note a convolution or dense group."""
@@ -113,7 +113,7 @@ class SpecCollector:
     def _note(self, spec: Spec) -> None:
         name = workload(spec)
         self.specs.setdefault(name, spec)
-        self.uses[name] = self.uses.get(name, 0) + 1
+        self.asked[name] = self.asked.get(name, 0) + 1
 
 
 class ChosenTiles:

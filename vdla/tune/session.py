@@ -21,6 +21,7 @@ from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, Mode
 from compiler.tune.space import ConfigEntity, ConfigSpace
 from compiler.tune.tuner import Outcome, Task, Tuning
 from hw.config import Config
+from runtime.artifact import VdlaStep
 from vdla.api import compile, simulate
 from vdla.errors import UsageError
 from vdla.resolve import random_inputs
@@ -166,10 +167,14 @@ class Network:
     def operators(self) -> list[Operator]:
         """The operators that VDLA runs, each once.  Raises UsageError when there are none."""
         collector = SpecCollector()
-        compile(self.model, config=self.cfg, tiles=collector, **self.options)
+        artifact = compile(self.model, config=self.cfg, tiles=collector, **self.options)
         if not collector.specs:
             raise UsageError("no operator of the model runs on VDLA: there is nothing to tune")
-        return [Operator(name, spec, collector.uses[name]) for name, spec in collector.specs.items()]
+        # The compiler asks for a layer's tile a few times, for some once less than for others.
+        layers = sum(len(step.layers) for step in artifact.steps if isinstance(step, VdlaStep))
+        share = layers / sum(collector.asked.values())
+        uses = {name: max(1, round(count * share)) for name, count in collector.asked.items()}
+        return [Operator(name, spec, uses[name]) for name, spec in collector.specs.items()]
 
     def cycles(self, tiles: dict[str, AnyTile]) -> int:
         """Cycles of one inference with these tiles, the other operators having their defaults."""

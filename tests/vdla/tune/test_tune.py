@@ -72,6 +72,7 @@ def test_a_network(tmp_path: Path) -> None:
     network = Network("resnet_tiny", CONFIG)
     operators = network.operators()
     assert len({workload(o.spec) for o in operators}) == len(operators) >= 4
+    assert sum(o.uses for o in operators) == 9  # layers on VDLA
     session = tuned(path, operators, trials=6)
     seen: list[str] = []
     found = choose_in_network(network, session, lambda what, best: seen.append(what))
