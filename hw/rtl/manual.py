@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from pathlib import Path
 
@@ -44,8 +43,8 @@ def register_manual() -> str:
     )
 
 
-def _codes(title: str, kind: Iterable[IntEnum | IntFlag]) -> str:
-    lines = [f"- {int(item)} `{item.name}`: {MEANING[item]}" for item in kind]
+def _codes(title: str, kind: type[IntEnum] | type[IntFlag]) -> str:
+    lines = [f"- {int(item)} `{item.name}`: {text}" for item, text in zip(kind, MEANING[kind], strict=True)]
     return f"## {title}\n\n" + "\n".join(lines) + "\n"
 
 

@@ -42,19 +42,22 @@ class Error(IntEnum):
     PROGRAM = 4
 
 
-MEANING: Final[dict[IntEnum | IntFlag, str]] = {
-    Control.START: "run the program; nothing happens while BUSY",
-    Control.RESET: "abandon the program that runs",
-    Status.BUSY: "a program runs, or is being abandoned",
-    Status.DONE: "the last program has run to its end",
-    Status.ERROR: "the last program has been abandoned for the reason in ERROR",
-    Error.NONE: "nothing",
-    Error.READ: "an error response to a read burst",
-    Error.WRITE: "an error response to a write burst",
-    Error.INSTRUCTION: "an unknown opcode or code, a flag for a missing neighbour, a count of 0, a bit beyond the fields",
-    Error.PROGRAM: "a program at an unaligned address, or one that passes the end of the address space",
+MEANING: Final[dict[type[IntEnum] | type[IntFlag], tuple[str, ...]]] = {
+    Control: ("run the program; nothing happens while BUSY", "abandon the program that runs"),
+    Status: (
+        "a program runs, or is being abandoned",
+        "the last program has run to its end",
+        "the last program has been abandoned for the reason in ERROR",
+    ),
+    Error: (
+        "nothing",
+        "an error response to a read burst",
+        "an error response to a write burst",
+        "an unknown opcode or code, a flag for a missing neighbour, a count of 0, a bit beyond the fields",
+        "a program at an unaligned address, or one that passes the end of the address space",
+    ),
 }
-"""What the bits and codes say."""
+"""What the bits and codes say, in their order."""
 
 _PLAIN: Final = (
     ("CONTROL", True, "write START to run the program, RESET to abandon it"),
