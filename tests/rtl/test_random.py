@@ -8,7 +8,9 @@ from functools import lru_cache
 import pytest
 
 from hw.config import Config
+from sim import cycle
 from sim.rtl.cases import PROFILES, SMALL, random_case, random_machine
+from sim.rtl.coverage import Coverage
 from sim.rtl.lockstep import check
 from sim.rtl.machine import Machine
 
@@ -33,6 +35,18 @@ def check_programs(cfg: Config, profiles: int, seeds: range) -> None:
 @pytest.mark.parametrize("part", range(PROGRAMS // 10))
 def test_random_programs(shape: int, part: int) -> None:
     check_programs(SMALL[shape], 2, range(10 * part, 10 * part + 10))
+
+
+def test_the_programs_cover_everything() -> None:
+    """Every opcode with every flag and every cause of a stall, every operation, operand and shape of a transfer."""
+    coverage = Coverage()
+    for cfg in SMALL:
+        for seed in range(PROGRAMS):
+            case = random_case(seed, cfg)
+            for profile in PROFILES[:2]:
+                memory = case.memory.copy()
+                coverage.add(cycle.run(memory, case.address, len(case.program), cfg.with_(memory=profile)))
+    assert not coverage.missing, str(coverage)
 
 
 @pytest.mark.slow
