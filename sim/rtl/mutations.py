@@ -55,15 +55,18 @@ def mutations() -> list[Mutation]:
     return found
 
 
+def source_with(mutation: Mutation) -> str:
+    """The source of the mutation's module with the fault in it."""
+    tree = ast.parse((FOLDER / f"{mutation.module}.py").read_text(encoding="utf-8"))
+    return ast.unparse(next(apply for m, apply in _sites(mutation.module, tree) if m.site == mutation.site)())
+
+
 def plant(mutation: Mutation) -> ModuleType:
     """`hw.rtl` imported anew with the fault in it; for a process that does nothing else.
 
     Raises whatever the changed source raises when it is imported.
     """
-    path = FOLDER / f"{mutation.module}.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    changed = next(apply for m, apply in _sites(mutation.module, tree) if m.site == mutation.site)
-    finder = _Finder(f"hw.rtl.{mutation.module}", path, ast.unparse(changed()))
+    finder = _Finder(f"hw.rtl.{mutation.module}", FOLDER / f"{mutation.module}.py", source_with(mutation))
     for name in [n for n in sys.modules if n == "hw.rtl" or n.startswith("hw.rtl.")]:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
