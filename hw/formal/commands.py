@@ -9,15 +9,15 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from hw import isa
 from hw.config import Config
 from hw.formal.bench import Bench, anything
-from hw.formal.queues import flight_state
 from hw.isa import Unit
 from hw.rtl.core import Core
 from hw.rtl.hdl import Module, Signal
 from hw.rtl.layouts import unit_bits
 from hw.rtl.sequencer import LONGEST
-from hw.timing import CAUSES, IN_FLIGHT
+from hw.timing import CAUSES
 
 PAIRS = ((Unit.LOAD, Unit.COMPUTE), (Unit.COMPUTE, Unit.LOAD), (Unit.COMPUTE, Unit.STORE), (Unit.STORE, Unit.COMPUTE))
 """Whose tokens the four counters hold: from, to."""
@@ -57,10 +57,9 @@ def _stand_in(unit: Unit, cfg: Config) -> Any:
 
 
 def commands(queue_depth: int, token_depth: int, block: type[Commands] = Commands) -> Bench:
-    """Queues, token counters and instructions in flight, between a fetch unit and units that keep their promises.
+    """Queues, token counters and instructions in flight, between units that may do anything.
 
-    What is left to assume: the fetch unit dispatches to one queue that has room, and a unit is done only with what it
-    has started.
+    What is left to assume, and is claimed of the fetch unit: it dispatches only to a queue that has room.
     """
     cfg = Config(
         load_queue=queue_depth, compute_queue=queue_depth, store_queue=queue_depth, token_depth=token_depth
@@ -69,27 +68,21 @@ def commands(queue_depth: int, token_depth: int, block: type[Commands] = Command
     m, core = bench.m, bench.add("core", block(cfg))
     fetch = core.fetch
     bench.assume((fetch.dispatch & ~fetch.room) == 0)
-    queues_hold, retire_bounds = [], []
+    queues_hold, flights_hold = [], []
     pushed: dict[tuple[Unit, Unit], Any] = {}
     popped: dict[tuple[Unit, Unit], Any] = {}
     for unit in Unit:
-        name, block_ = unit.name.lower(), core.units[unit]
-        pop, flight = core.starts[unit], f"core.{name}_flight"
+        name, start = unit.name.lower(), core.starts[unit]
         held = bench.inside(f"core.{name}_queue.count")
-        undone, inside = (Signal(range(2 * IN_FLIGHT + 2), name=f"{name}_{n}") for n in ("undone", "inside"))
-        m.d.sync += [undone.eq(undone + pop - block_.done), inside.eq(inside + pop - core.retires[unit])]
-        bench.assume(~block_.done | (undone != 0))
-        flight_state(bench, flight, bench.inside(f"{flight}.room"), inside, undone)
-        retire_bounds.append(~pop | ((inside != IN_FLIGHT) & block_.free))
-        queues_hold += [held <= queue_depth, ~pop | (held != 0), ~fetch.dispatch[unit] | (held != queue_depth)]
-        flags = bench.inside(f"core.{name}_queue.flags")
-        pushes = bench.inside(f"{flight}.push")
+        queues_hold += [held <= queue_depth, ~start | (held != 0), ~fetch.dispatch[unit] | (held != queue_depth)]
+        flights_hold.append(~start | (bench.inside(f"core.{name}_flight.room") & core.units[unit].free))
+        flags, pushes = bench.inside(f"core.{name}_queue.flags"), bench.inside(f"core.{name}_flight.push")
         for side, other in enumerate((unit - 1, unit + 1)):
             if other in set(Unit):
-                popped[Unit(other), unit] = pop & flags[side]
+                popped[Unit(other), unit] = start & flags[isa.FLAGS.index("pop_prev") + side]
                 pushed[unit, Unit(other)] = pushes[side]
     bench.claim("no queue is pushed when full or popped when empty", *queues_hold)
-    bench.claim("no more instructions in flight than there are places", *retire_bounds)
+    bench.claim("an instruction starts only if its unit is free and has a place for it in flight", *flights_hold)
     conserved, bounded = [], []
     for pair in PAIRS:
         names = "_".join(u.name.lower() for u in pair)

@@ -18,13 +18,13 @@ COUNT_BITS = 10
 """Width of counters of beats and instructions that stay below the size of the FIFO."""
 
 
-def fetch_fifo(bus_bits: int, block: type[Fetch] = Fetch) -> Bench:
+def fetch_fifo(bus_bits: int, instruction_bits: int = 256, block: type[Fetch] = Fetch) -> Bench:
     """The fetch unit, started once after a reset, before a memory that delivers only beats it was granted.
 
     A queue unit takes what is dispatched to it; a `unit` of the FIFO is a beat or an instruction, whichever is less.
     """
-    cfg = Config(bus_bits=bus_bits)
-    bench = Bench("fetch FIFO", f"{bus_bits}-bit bus")
+    cfg = Config(bus_bits=bus_bits, instruction_bits=instruction_bits)
+    bench = Bench("fetch FIFO", f"{bus_bits}-bit bus, {instruction_bits}-bit instructions")
     m, fetch = bench.m, bench.add("fetch", block(cfg))
     unit = min(cfg.bus_bytes, cfg.instruction_bytes)
     beat_units, instruction_units = cfg.bus_bytes // unit, cfg.instruction_bytes // unit

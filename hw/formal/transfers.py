@@ -1,6 +1,7 @@
-"""Claims about the queues inside the load and the store unit, which never ask whether there is room.
+"""Claims about what the three units hold between an instruction's start and its end.
 
-That there always is follows from the bound on the instructions in flight: so both stand together in the proof.
+The queues inside the load and the store unit never ask whether there is room. That there always is follows from the
+bound on the instructions in flight: so both stand together in the proof.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from hw.formal.queues import flight_state
 from hw.rtl.hdl import Signal
 from hw.rtl.load import DONE_LATENCY, LoadUnit
 from hw.rtl.read_port import OUTSTANDING_BITS
+from hw.rtl.sequencer import LONGEST, Sequencer
 from hw.rtl.store import StoreUnit
 from hw.rtl.tokens import InFlight
 from hw.timing import IN_FLIGHT, STORE_RETIRE
@@ -22,7 +24,7 @@ def load_jobs(bus_bits: int, block: type[LoadUnit] = LoadUnit) -> Bench:
     """The load unit's instructions between decoding and the walk over their pieces."""
     bench = Bench("loads before their walk", f"{bus_bits}-bit bus")
     unit = bench.add("load", block(Config(bus_bits=bus_bits)), driven=("start",))
-    undone = _behind(bench, unit, DONE_LATENCY)
+    undone = _behind(bench, unit, DONE_LATENCY, DONE_LATENCY)
     decoding, level, walking = (bench.inside(f"load.{n}") for n in ("decoding", "jobs.level", "walker.valid"))
     bench.claim(
         "each load not done is decoded, queued or walked: none lost or doubled", undone == decoding + level + walking
@@ -35,7 +37,7 @@ def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUn
     """The store unit before a memory that holds at most `outstanding` bursts and answers only those it has in full."""
     bench = Bench("stores before their response", f"{bus_bits}-bit bus, {outstanding} bursts")
     m, unit = bench.m, bench.add("store", block(Config(bus_bits=bus_bits)), driven=("start",))
-    undone = _behind(bench, unit, STORE_RETIRE)
+    undone = _behind(bench, unit, STORE_RETIRE, STORE_RETIRE)
     answerable, unanswered = Signal(range(outstanding + 2)), Signal(range(outstanding + 2))
     addressed, written, answered = Signal(), Signal(), Signal()
     m.d.comb += [
@@ -75,10 +77,23 @@ def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUn
     return bench
 
 
-def _behind(bench: Bench, unit: Any, latency: int) -> Any:
+def compute_stages(batch: int, block: type[Sequencer] = Sequencer) -> Bench:
+    """The compute unit's decode and issue stage."""
+    bench = Bench("compute stages", f"batch {batch}")
+    unit = bench.add("sequencer", block(Config(batch=batch)), driven=("start",))
+    undone = _behind(bench, unit, LONGEST, unit.latency)
+    bench.claim(
+        "each instruction not done is in one of the two stages: none lost or doubled",
+        undone == bench.inside("sequencer.decoded") + unit.issuing,
+    )
+    bench.claim("nothing is complete before the cycle after its end", ~unit.done | (unit.latency != 0))
+    return bench
+
+
+def _behind(bench: Bench, unit: Any, longest: int, latency: Any) -> Any:
     """Put a unit behind the bound on instructions in flight; how many it has started and not done."""
     m = bench.m
-    flight = bench.add("flight", InFlight(latency), driven=("start", "done", "latency"))
+    flight = bench.add("flight", InFlight(longest), driven=("start", "done", "latency"))
     undone, inside = Signal(range(2 * IN_FLIGHT + 2)), Signal(range(2 * IN_FLIGHT + 2))
     start = Signal()
     m.d.comb += [

@@ -71,7 +71,7 @@ SHORT: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, s
         read_arbiter, (3, 2), read_port, "ReadPort", "(~self.arvalid | self.arready)", "~self.arvalid",
     ),
     "an illegal instruction for a full queue": (
-        fetch_fifo, (512,), fetch, "Fetch", "decoder.unit & self.room & ", "decoder.unit & ",
+        fetch_fifo, (512, 256), fetch, "Fetch", "decoder.unit & self.room & ", "decoder.unit & ",
     ),
 }  # fmt: skip
 """Faults that a run of a few cycles shows."""
@@ -87,7 +87,7 @@ def test_a_planted_fault_is_found_with_the_claim_it_breaks(fault: str) -> None:
 
 DEEP: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, str, str]] = {
     "an instruction FIFO that is overrun": (
-        fetch_fifo, (512,), fetch, "Fetch", "beat_units <= fifo_units) &", "beat_units <= fifo_units + beat_units) &",
+        fetch_fifo, (512, 256), fetch, "Fetch", "<= fifo_units) &", "<= fifo_units + beat_units) &",
     ),
     "a load whose end is not said": (load_jobs, (32,), load, "LoadUnit", "self.done.eq(ending)", "self.done.eq(0)"),
     "data before its address": (
