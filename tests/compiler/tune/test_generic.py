@@ -1,0 +1,89 @@
+"""The template-free space: every schedule drawn from it computes the same, and tuning it makes kernels faster."""
+
+from __future__ import annotations
+
+import doctest
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from compiler import te
+from compiler.ir import IntImm, PrimFunc, logical_and, maximum, select
+from compiler.lower import lower
+from compiler.tune import generic
+from compiler.tune.cpu import CpuTimer, LoadedKernel
+from compiler.tune.generic import generic_schedule
+from compiler.tune.measure import Cost, InlineMeasurer
+from compiler.tune.search import RandomSearch
+from compiler.tune.space import declare
+from compiler.tune.tuner import Task, tune
+
+
+def matmul(n: int = 12) -> list[te.Tensor]:
+    a, b = te.placeholder((n, n), "int32", "a"), te.placeholder((n, n), "int32", "b")
+    k = te.reduce_axis(n, "k")
+    product = te.compute((n, n), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), "product")
+    return [a, b, te.compute((n, n), lambda i, j: maximum(product[i, j], IntImm(0)) + 1, "result")]
+
+
+def convolution() -> list[te.Tensor]:
+    x, w = te.placeholder((3, 9, 9), "int32", "x"), te.placeholder((4, 3, 3, 3), "int32", "w")
+    padded = te.compute((3, 11, 11), lambda c, i, j: select(
+        logical_and(i >= 1, i < 10, j >= 1, j < 10), x[c, i - 1, j - 1], 0), "padded")  # fmt: skip
+    c, p, q = te.reduce_axis(3, "c"), te.reduce_axis(3, "p"), te.reduce_axis(3, "q")
+    y = te.compute((4, 9, 9), lambda o, i, j: te.sum(padded[c, i + p, j + q] * w[o, c, p, q], axis=[c, p, q]), "y")
+    return [x, w, y]
+
+
+def elementwise() -> list[te.Tensor]:
+    a = te.placeholder((6, 20), "int32", "a")
+    double = te.compute((6, 20), lambda i, j: a[i, j] * 2, "double")
+    return [a, te.compute((6, 20), lambda i, j: double[i, j] - 3, "b")]
+
+
+def lowered(point: object, args: list[te.Tensor]) -> PrimFunc:
+    return lower(generic_schedule(point, args[-1:]), args)  # type: ignore[arg-type]
+
+
+def result(func: PrimFunc) -> np.ndarray:
+    kernel = LoadedKernel(func)
+    kernel.run()
+    return kernel.arrays[-1]
+
+
+def test_doctest() -> None:
+    failed, tried = doctest.testmod(generic)
+    assert tried and not failed
+
+
+@pytest.mark.parametrize("build", [matmul, convolution, elementwise])
+def test_every_point_computes_the_same(build: Callable[[], list[te.Tensor]]) -> None:
+    args = build()
+    space = declare(generic_schedule, args[-1:])
+    expected = result(lower(te.create_schedule(args[-1]), args))
+    assert expected.any()
+    texts = set()
+    for index in space.sample(12, np.random.default_rng(0)):
+        func = lowered(space.entity(index), args)
+        texts.add(repr(func))
+        assert np.array_equal(result(func), expected), space.values(index)
+    assert len(texts) > 8
+
+
+def test_tuning_a_kernel_of_this_processor() -> None:
+    args = matmul(96)
+    space = declare(generic_schedule, args[-1:])
+    plain = lower(te.create_schedule(args[-1]), args)
+    timer = CpuTimer(lambda: plain, repeats=2, shortest=1e-4)
+
+    def measure(point: int) -> Cost:
+        return Cost(timer(lowered(space.entity(point), args)))
+
+    values = {
+        "product.i": (96, 1), "product.j": (96, 1), "product.k": (96, 1), "product.order": "reduction inside",
+        "product.inner": "none", "result.i": (96, 1), "result.j": (96, 1), "result.inner": "none",
+    }  # fmt: skip
+    task = Task("matmul", ("matmul", "cpu", "here", "1"), space, space.find(values).index, "seconds", lambda p: p)
+    found = tune(task, RandomSearch(space, 3), InlineMeasurer(measure), trials=16)
+    assert not found.failed and found.gain > 1.3, found
