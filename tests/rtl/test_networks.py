@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,9 +15,12 @@ import vdla
 from hw.config import Config
 from hw.isa import decode_program
 from runtime.artifact import Artifact, VdlaStep
+from runtime.errors import InputError
+from runtime.vdla_sim import LayerWave
 from sim.rtl.lockstep import Case, check
 from sim.rtl.machine import Machine
 from vdla.models.builder import ModelBuilder
+from vdla.models.digits import load_split
 
 BOARD = Config.load("pynq-z1")
 SMALLER = BOARD.with_(block_in=8, block_out=8)
@@ -86,7 +91,24 @@ def test_layer(name: str) -> None:
 
 
 def test_digits() -> None:
-    assert check_artifact(vdla.compile("digits", config=SMALLER)) > 1000
+    artifact = vdla.compile("digits", config=SMALLER)
+    assert check_artifact(artifact) > 1000
+    image = load_split().held_out_images[:1]
+    timed, found = (vdla.simulate(artifact, image, sim=sim) for sim in ("cycle", "rtl"))
+    np.testing.assert_array_equal(found.outputs["y"], timed.outputs["y"])
+    on_machine = [[layer for layer in d.document["layers"] if layer["target"] == "vdla"] for d in (timed, found)]
+    assert on_machine[0] == on_machine[1] and len(on_machine[0]) > 5
+    assert found.document["sim"] == "rtl"
+
+
+@pytest.mark.parametrize(
+    "sim, layer, message",
+    [("cycle", "conv1", "only the RTL has waveforms"), ("rtl", "con", "'con' is no layer on VDLA; did you mean")],
+)
+def test_waves_that_cannot_be(sim: Any, layer: str, message: str, tmp_path: Path) -> None:
+    artifact = vdla.compile("digits", config=SMALLER)
+    with pytest.raises(InputError, match=message):
+        vdla.simulate(artifact, load_split().held_out_images[:1], sim=sim, wave=LayerWave(layer, tmp_path / "x.vcd"))
 
 
 @pytest.mark.slow
