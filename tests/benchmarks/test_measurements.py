@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import parameters, resnet18, tuning, tuning_transfer
+from benchmarks import parameters, resnet18, tuning, tuning_networks, tuning_transfer
 from hw.config import Config
+from vdla.cli import run_cli
 
 
 def test_layers_of_the_paper_are_found_and_add_up() -> None:
@@ -47,3 +48,14 @@ def test_tuning_and_transfer(tmp_path: Path) -> None:
 def test_trials_until() -> None:
     curves = np.array([[9.0, 8.0, 5.0], [9.0, 9.0, 9.0], [4.0, 4.0, 4.0]])
     assert tuning.trials_until(curves, 5.0) == "3" and tuning.trials_until(curves[:2], 5.0) == "> 3"
+
+
+def test_tuned_networks(tmp_path: Path) -> None:
+    database = str(tmp_path / "t.jsonl")
+    command = ["tune", "mlp", "--config", "tiny", "--db", database, "--trials", "3"]
+    assert run_cli(command) == 0
+    result = CliRunner().invoke(
+        tuning_networks.main, ["--model", "mlp", "--config", "tiny", "--set", "", "--db", database]
+    )
+    assert result.exit_code == 0, result.output
+    assert "| tiny | 2 | " in result.output and "| same |" in result.output
