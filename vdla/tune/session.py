@@ -196,11 +196,18 @@ def choose_in_network(
 ) -> NetworkOutcome:
     """Try the best tiles in the network, keep what shortens it, and save the choice in the database.
 
+    Where nothing new was measured since the last choice, that choice is only checked.
+
     Args:
         watch: told what is tried, and the fewest cycles so far.
     """
     default = best = network.cycles({})
     chosen: dict[str, AnyTile] = {}
+    saved = _saved_choice(session)
+    if saved is not None:
+        cycles = network.cycles(saved) if saved else default
+        if cycles < default or not saved:
+            return NetworkOutcome(default, cycles, saved)
 
     def attempt(what: str, tiles: dict[str, AnyTile]) -> None:
         nonlocal best, chosen
@@ -237,6 +244,26 @@ def _best_tiles(session: Session, state: OperatorState) -> list[AnyTile]:
     found = [r for r in session.database.query(*task.key) if r.cost is not None and r.cost < state.outcome.default_cost]
     found.sort(key=lambda r: (r.cost, r.time))
     return [tile_of(task.space.find(r.knobs), session.cfg, state.operator.spec) for r in found[:NETWORK_TRIES]]
+
+
+def _saved_choice(session: Session) -> dict[str, AnyTile] | None:
+    """The tiles last chosen for these operators together, default ones absent; None when there was no such choice or
+    something was measured since."""
+    records: list[Record] = []
+    for state in session.states:
+        name, _, machine, kit = state.outcome.task.key
+        found = session.database.query(name, NETWORK, machine, kit)
+        if state.outcome.measured or not found:
+            return None
+        records.append(max(found, key=lambda r: r.time))
+    if len({record.cost for record in records}) > 1:  # of different networks
+        return None
+    chosen: dict[str, AnyTile] = {}
+    for state, record in zip(session.states, records, strict=True):
+        point = state.space.find(record.knobs)
+        if point.index != state.outcome.task.default:
+            chosen[record.workload] = tile_of(point, session.cfg, state.operator.spec)
+    return chosen
 
 
 def _save_choice(session: Session, chosen: dict[str, AnyTile], cycles: int) -> None:

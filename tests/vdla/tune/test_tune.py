@@ -77,6 +77,9 @@ def test_a_network(tmp_path: Path) -> None:
     seen: list[str] = []
     found = choose_in_network(network, session, lambda what, best: seen.append(what))
     assert found.best <= found.default
+    again: list[str] = []
+    repeated = choose_in_network(network, tuned(path, operators, trials=6), lambda what, best: again.append(what))
+    assert repeated == found and not again  # nothing new was measured, nothing is tried
     default = vdla.compile("resnet_tiny", config=CONFIG)
     best = vdla.compile("resnet_tiny", config=CONFIG, tiles=path)
     assert default.info["tuning"] == {}
