@@ -9,6 +9,7 @@ from hw.formal.bench import Bench
 from hw.formal.commands import commands
 from hw.formal.fetching import fetch_fifo
 from hw.formal.queues import command_queue, in_flight, token_counter
+from hw.formal.starting import program_start
 from hw.formal.transfers import compute_stages, load_jobs, store_ends
 
 PROOFS: dict[str, tuple[Callable[..., Bench], tuple[tuple[int, ...], ...]]] = {
@@ -18,6 +19,7 @@ PROOFS: dict[str, tuple[Callable[..., Bench], tuple[tuple[int, ...], ...]]] = {
     "tokens of the machine": (commands, ((2, 1), (3, 2), (32, 63))),
     "read arbiter": (read_arbiter, ((0, 1), (3, 2), (7, 8), (63, 64))),
     "fetch FIFO": (fetch_fifo, ((512,), (256,), (128,), (64,), (32,), (64, 512))),
+    "program start": (program_start, ((64,), (512,))),
     "loads before their walk": (load_jobs, ((32,), (64,), (128,))),
     "compute stages": (compute_stages, ((1,), (2,), (8,))),
     "stores before their response": (store_ends, ((32, 2), (64, 8), (128, 64))),

