@@ -72,7 +72,7 @@ def verilog_of(cfg: Config) -> str:
     # Amaranth takes a second to import; a cached library needs none of it.
     from hw.rtl import to_verilog
 
-    return to_verilog(cfg, name=TOP)
+    return to_verilog(cfg, name=TOP, simulation=True)
 
 
 def _cached_verilog(cfg: Config) -> str:

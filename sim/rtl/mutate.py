@@ -50,7 +50,7 @@ def judge(mutation: Mutation, cfg: Config, programs: int) -> tuple[Fate, str]:
     original = verilog_of(cfg)
     # A changed generator may raise anything at all; that is no fault of the machine.
     try:
-        verilog = plant(mutation).to_verilog(cfg, name=TOP)
+        verilog = plant(mutation).to_verilog(cfg, name=TOP, simulation=True)
     except Exception as error:
         return Fate.BROKEN, str(error)
     if verilog == original:

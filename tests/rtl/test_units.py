@@ -402,3 +402,11 @@ def test_the_register_page_is_current() -> None:
     assert PAGE.read_text(encoding="utf-8") == register_manual(), "run: python -m hw.rtl.manual"
     assert [r.offset for r in REGISTERS] == sorted({r.offset for r in REGISTERS})
     assert REGISTERS[-1].offset < 1 << axi.LITE_ADDRESS_BITS
+
+
+def test_verilog_for_simulation_joins_byte_lanes_only() -> None:
+    """Every lane of the one text is a lane of the other; lockstep runs show that they do the same."""
+    plain, joined = to_verilog(TINY), to_verilog(TINY, simulation=True)
+    lane = re.compile(r"if \(\S+ ?\[\d+\]\)\n +\S+?\[.+\]\[\d+:\d+\] <= .+;")
+    assert len(lane.findall(plain)) > 0 and not lane.findall(joined)
+    assert joined.count(" ? ") - plain.count(" ? ") == len(lane.findall(plain))
