@@ -18,13 +18,14 @@ from hw.isa import Load, Opcode, Store, Unit
 from hw.random_program import random_instruction
 from hw.rtl import axi, gemm, load, to_verilog, vector
 from hw.rtl.banks import LoadBuffer, StoreBuffer
+from hw.rtl.control import ControlUnit
 from hw.rtl.decode import Decoder
 from hw.rtl.gemm import GemmArray
 from hw.rtl.interlock import Interlock
 from hw.rtl.layouts import instruction_layout, transfer_layout, uop_layout
 from hw.rtl.manual import PAGE, register_manual
 from hw.rtl.queue import CommandQueue
-from hw.rtl.registers import REGISTERS
+from hw.rtl.registers import OFFSET, REGISTERS, Control
 from hw.rtl.tokens import InFlight, TokenCounter
 from hw.rtl.walk import BurstWalker, PieceWalker, pieces_layout
 from tests.sim.reference_cycle import bursts
@@ -410,3 +411,27 @@ def test_verilog_for_simulation_joins_byte_lanes_only() -> None:
     lane = re.compile(r"if \(\S+ ?\[\d+\]\)\n +\S+?\[.+\]\[\d+:\d+\] <= .+;")
     assert len(lane.findall(plain)) > 0 and not lane.findall(joined)
     assert joined.count(" ? ") - plain.count(" ? ") == len(lane.findall(plain))
+
+
+def test_cycle_0_comes_so_long_after_the_start() -> None:
+    async def write(ctx: Any, name: str, value: int) -> None:
+        for signal, v in ((dut.s_axil_awaddr, OFFSET[name]), (dut.s_axil_wdata, value), (dut.s_axil_wstrb, 15)):
+            ctx.set(signal, v)
+        for signal in (dut.s_axil_awvalid, dut.s_axil_wvalid):
+            ctx.set(signal, 1)
+        assert ctx.get(dut.s_axil_awready) and ctx.get(dut.s_axil_wready)
+        await ctx.tick()
+        for signal in (dut.s_axil_awvalid, dut.s_axil_wvalid):
+            ctx.set(signal, 0)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.s_axil_bready, 1)
+        await write(ctx, "PROGRAM_LENGTH", 1)
+        await write(ctx, "CONTROL", Control.START)
+        for _ in range(timing.START_LATENCY - 1):
+            assert not ctx.get(dut.running)
+            await ctx.tick()
+        assert ctx.get(dut.running)
+
+    dut = ControlUnit(TINY)
+    simulate(dut, bench)
