@@ -165,12 +165,12 @@ def model_rows(subject: Subject, database: Database) -> list[list[object]]:
     ):
         for objective in ("rank", "regression"):
             model = XGBoostModel(objective)
-            started = time.perf_counter()
+            started = time.process_time()
             model.fit(features(points[train].tolist()), costs[train])
-            fitted = time.perf_counter()
+            fitted = time.process_time()
             many = subject.space.valid_indices().tolist()
             model.predict(features(many))
-            speed = len(many) / (time.perf_counter() - fitted)
+            speed = len(many) / (time.process_time() - fitted)
             scores = model.predict(features(points[test].tolist()))
             quality = rank_correlation(scores, -costs[test])
             cells = [f"{quality:.3f}", f"{1000 * (fitted - started):.0f}", f"{speed:,.0f}"]
@@ -219,7 +219,8 @@ def main(
         "that `model + estimate` knows the estimate by which the compiler chooses its default. Best known: the best "
         "that any run found.\n\n![best schedule by number of trials](tuning.png)\n\n"
         f"{table(header, rows)}\n\nCost models, trained on half of the points that were measured and tested on the "
-        f"other half. Scored a second: features and prediction of every point of the space, one thread.\n\n"
+        f"other half. Fit and score (features and prediction of every point of the space) in processor time, one "
+        "thread.\n\n"
         f"{table(model_header, models)}"
     )
     if write:
