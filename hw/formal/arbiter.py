@@ -70,6 +70,10 @@ def read_arbiter(slowest: int, outstanding: int, block: type[ReadPort] = ReadPor
         port.fetch_beat == (going & (port.rid == ReadId.FETCH)),
         port.load_beat == (going & (port.rid == ReadId.LOAD)),
     )
+    wanted = Mux(port.rid == ReadId.LOAD, port.load_ready, port.fetch_ready)
+    bench.claim(
+        "a beat is taken when its master takes it, and always once stopped", port.rready == (port.stop | wanted)
+    )
 
     waited = {}
     for name, restart in (("fetch", 0), ("load", port.fetch_granted)):
