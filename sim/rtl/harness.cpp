@@ -135,6 +135,7 @@ class Bench {
             const bool aw_taken = aw && dut_->s_axil_awready, w_taken = w && dut_->s_axil_wready;
             const bool answered = dut_->s_axil_bvalid;
             const int response = dut_->s_axil_bresp;
+            if (answered && (aw || w)) fail("a register write is answered before its address and data are taken");
             finish();
             aw = aw && !aw_taken;
             w = w && !w_taken;

@@ -11,7 +11,7 @@ import pytest
 from hw import isa
 from hw.config import MemoryConfig
 from hw.isa import Alu, AluOp, AluSource, Gemm, Instruction, Load, Store, Sync, Unit
-from hw.rtl.registers import Control, Error, Status
+from hw.rtl.registers import REGISTERS, Control, Error, Status
 from hw.timing import CAUSES
 from sim.rtl.bench import Fault
 from sim.rtl.cases import SMALL, random_case
@@ -37,6 +37,12 @@ def test_registers_say_what_happened() -> None:
     assert {u.name.lower(): d.read(f"BUSY_{u.name}") for u in Unit} == {
         u.name.lower(): simulated.busy[u.name.lower()] for u in Unit
     }
+
+
+def test_what_is_no_register_reads_as_zero() -> None:
+    d = driver()
+    assert d.read("CONTROL") == 0
+    assert d.bench.read(4 * len(REGISTERS)) == 0
 
 
 def test_interrupt() -> None:
