@@ -159,7 +159,14 @@ def test_mistakes(command: list[str], message: str, capsys: pytest.CaptureFixtur
 def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     command = [sys.executable, "-m", "vdla", "tune", "C12", "--db", str(path), "--trials", "40", "--search", "random"]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, and what they start, ignore the signal.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not path.exists() or path.read_bytes().count(b"\n") < 2:
         assert process.poll() is None and time.monotonic() < deadline
