@@ -16,6 +16,8 @@ from hw.config import Config
 from hw.errors import ConfigError
 from runtime.artifact import Artifact
 from runtime.executor import Progress as ProgressCallback
+from vdla.api import compile
+from vdla.calibration import load_calibration
 from vdla.errors import UsageError
 
 DEFAULT_CONFIG = "pynq-z1"
@@ -82,12 +84,6 @@ def database_option(command: Command) -> Command:
     )(command)
 
 
-def check_database(path: Path | None, no_virtual_threads: bool) -> None:
-    """Raises UsageError when tuned schedules are asked for that would not be used."""
-    if path is not None and no_virtual_threads:
-        raise UsageError("schedules are tuned with virtual threads; --db and --no-virtual-threads exclude each other")
-
-
 def tuning_text(artifact: Artifact) -> str | None:
     """One line about the tuned schedules that a model was compiled with; None when none were asked for."""
     tuning: Any = artifact.info.get("tuning")
@@ -100,6 +96,39 @@ def tuning_text(artifact: Artifact) -> str | None:
 def json_option(command: Command) -> Command:
     """Adds ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of tables.")(command)
+
+
+def compile_on_machine(
+    model: str,
+    config_name: str | None,
+    settings: Sequence[str],
+    *,
+    target: str | None,
+    batch: int | None,
+    no_virtual_threads: bool,
+    calibration_path: Path | None,
+    database_path: Path | None,
+) -> tuple[Artifact, Config]:
+    """The model compiled as the options say, and the machine they name; a progress bar runs meanwhile.
+
+    Raises UsageError when tuned schedules are asked for that would not be used.
+    """
+    if database_path is not None and no_virtual_threads:
+        raise UsageError("schedules are tuned with virtual threads; --db and --no-virtual-threads exclude each other")
+    config = machine(config_name, settings)
+    samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
+    with progress_bar("compile") as progress:
+        artifact = compile(
+            model,
+            target="vdla,cpu" if target is None else target,
+            config=config,
+            batch=batch,
+            virtual_threads=not no_virtual_threads,
+            calibration=samples,
+            tiles=database_path,
+            progress=progress,
+        )
+    return artifact, config
 
 
 def machine(config_name: str | None, settings: Sequence[str]) -> Config:

@@ -8,18 +8,14 @@ from typing import Any
 import click
 
 from runtime.artifact import Artifact
-from vdla.api import compile
-from vdla.calibration import load_calibration
 from vdla.cli.common import (
     calibration_option,
-    check_database,
+    compile_on_machine,
     compile_options,
     config_options,
     database_option,
     json_option,
-    machine,
     print_json,
-    progress_bar,
     stdout,
     tuning_text,
 )
@@ -60,20 +56,16 @@ def compile_command(
     """Compile MODEL (an ONNX file or a built-in network) ahead of time."""
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
-    check_database(database_path, no_virtual_threads)
-    config = machine(config_name, settings)
-    samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
-    with progress_bar("compile") as progress:
-        artifact = compile(
-            model,
-            target="vdla,cpu" if target is None else target,
-            config=config,
-            batch=batch,
-            virtual_threads=not no_virtual_threads,
-            calibration=samples,
-            tiles=database_path,
-            progress=progress,
-        )
+    artifact, _ = compile_on_machine(
+        model,
+        config_name,
+        settings,
+        target=target,
+        batch=batch,
+        no_virtual_threads=no_virtual_threads,
+        calibration_path=calibration_path,
+        database_path=database_path,
+    )
     artifact.save(output_path)
     if as_json:
         print_json({**summary(artifact), "path": str(output_path)})

@@ -11,16 +11,14 @@ from hw.config import Config
 from runtime.artifact import Artifact
 from runtime.executor import SimName
 from runtime.vdla_sim import LayerWave
-from vdla.api import compile, simulate
-from vdla.calibration import load_calibration
+from vdla.api import simulate
 from vdla.cli.common import (
     calibration_option,
-    check_database,
+    compile_on_machine,
     compile_options,
     config_options,
     database_option,
     json_option,
-    machine,
     override,
     print_json,
     progress_bar,
@@ -138,21 +136,16 @@ def _obtain(
         artifact = Artifact.load(model)
         base = Config.load(config_name) if config_name is not None else artifact.config
         return artifact, override(base, settings)
-    check_database(database_path, no_virtual_threads)
-    config = machine(config_name, settings)
-    samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
-    with progress_bar("compile") as progress:
-        artifact = compile(
-            model,
-            target="vdla,cpu" if target is None else target,
-            config=config,
-            batch=batch,
-            virtual_threads=not no_virtual_threads,
-            calibration=samples,
-            tiles=database_path,
-            progress=progress,
-        )
-    return artifact, config
+    return compile_on_machine(
+        model,
+        config_name,
+        settings,
+        target=target,
+        batch=batch,
+        no_virtual_threads=no_virtual_threads,
+        calibration_path=calibration_path,
+        database_path=database_path,
+    )
 
 
 def _show(report: Report, folder: ReportFolder | None) -> None:

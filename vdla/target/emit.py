@@ -102,7 +102,6 @@ class Emitter:
         }
         self._alias = find_aliases(func)
         self.needs = self._place()
-        self.macs = 0
         self._run = self._statement(func.body, ())
 
     # ------------------------------------------------------------------------------------------- placement
