@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with the kit installed in place. Usage: setup.sh [EXTRAS], e.g. "setup.sh test".
 # Runs on a bare Debian 12: installs python3-venv through apt when it is missing, and for the extra "test" the C++
-# compiler, make and perl that Verilator calls. Repeated calls are quick: Python packages are installed again only
+# compiler, make and perl that Verilator calls, Icarus Verilog, Tcl, and compilers and an emulator for ARM. Repeated calls are quick: Python packages are installed again only
 # when pyproject.toml changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,20 +23,29 @@ apt() {
     if [ "$(id -u)" = 0 ]; then apt-get "$@"; else sudo apt-get "$@"; fi
 }
 
+# What the tests call beside Python: TOOL:PACKAGES-OF-DEBIAN.
+test_tools="
+    g++:g++ make:make perl:perl
+    iverilog:iverilog tclsh:tcl
+    qemu-aarch64:qemu-user
+    aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
+    arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf,libc6-dev-armhf-cross
+"
 if [ "$extras" = test ]; then
     missing=""
-    for tool in g++ make perl; do
-        command -v "$tool" >/dev/null || missing="$missing $tool"
+    for pair in $test_tools; do
+        command -v "${pair%%:*}" >/dev/null || missing="$missing $(echo "${pair#*:}" | tr ',' ' ')"
     done
+    [ -e /usr/include/zlib.h ] || missing="$missing zlib1g-dev"
     if [ -n "$missing" ]; then
         if ! command -v apt-get >/dev/null; then
-            echo "error: the tests need$missing (Verilator compiles C++)" >&2
+            echo "error: the tests need these packages of Debian, or what they hold:$missing" >&2
             exit 1
         fi
         echo "Installing$missing with apt" >&2
         apt update -qq
         # shellcheck disable=SC2086  # one word a package
-        apt install -y -qq --no-install-recommends $missing >&2
+        DEBIAN_FRONTEND=noninteractive apt install -y -qq --no-install-recommends $missing >&2
     fi
 fi
 
