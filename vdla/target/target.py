@@ -176,10 +176,10 @@ class VdlaTarget(Target):
     def _emitter(self, group: FusedGroup) -> Emitter:
         spec, threads, tiles = self._spec(group), self.virtual_threads, self.tiles
         if isinstance(spec, conv2d.ConvSpec):
-            return conv2d.emitter(self.cfg, spec, threads, None if tiles is None else tiles.conv_tile(spec))
+            return conv2d.TEMPLATE.emitter(self.cfg, spec, threads, None if tiles is None else tiles.conv_tile(spec))
         if isinstance(spec, add.AddSpec):
-            return add.emitter(self.cfg, spec, threads, None if tiles is None else tiles.vector_tile(spec))
-        return pool.emitter(self.cfg, spec, threads, None if tiles is None else tiles.vector_tile(spec))
+            return add.TEMPLATE.emitter(self.cfg, spec, threads, None if tiles is None else tiles.vector_tile(spec))
+        return pool.TEMPLATE.emitter(self.cfg, spec, threads, None if tiles is None else tiles.vector_tile(spec))
 
     def _spec(self, group: FusedGroup) -> conv2d.ConvSpec | pool.PoolSpec | add.AddSpec:
         anchor = group.nodes[0]

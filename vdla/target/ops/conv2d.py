@@ -11,15 +11,13 @@ into consecutive lanes, and the reduction is over blocks of that, so that 3 chan
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 
 from compiler import te
-from compiler.ir import Expr, IntImm, PrimFunc, logical_and, select
-from compiler.lower import lower
+from compiler.ir import Expr, IntImm, logical_and, select
 from hw.config import Config
 from vdla.target import intrinsics
-from vdla.target.emit import ALTERNATE_PRAGMA, DMA_PRAGMA, Emitter
+from vdla.target.emit import ALTERNATE_PRAGMA, DMA_PRAGMA
 from vdla.target.errors import CapacityError
 from vdla.target.layout import ceil_div, packed_shape
 from vdla.target.ops.common import (
@@ -36,6 +34,7 @@ from vdla.target.ops.common import (
     residual_stages,
     tile_sizes,
 )  # fmt: skip
+from vdla.target.ops.template import Template
 
 
 @dataclass(frozen=True)
@@ -334,14 +333,6 @@ def choose_tile(cfg: Config, spec: ConvSpec, virtual_threads: bool = True) -> Co
     return min(found, key=lambda e: e.cycles).tile
 
 
-@lru_cache(maxsize=512)
-def lowered(cfg: Config, spec: ConvSpec, tile: ConvTile) -> PrimFunc:
-    """The lowered program of a group."""
-    schedule, args = build(cfg, spec, tile)
-    return lower(schedule, args, f"conv2d_{spec.ic}x{spec.h}x{spec.w}_{spec.oc}_k{spec.kh}x{spec.kw}")
-
-
-@lru_cache(maxsize=512)
-def emitter(cfg: Config, spec: ConvSpec, virtual_threads: bool = True, tile: ConvTile | None = None) -> Emitter:
-    """The analysed program of a group; without a tile (a tuned one), the tile is chosen by estimate."""
-    return Emitter(lowered(cfg, spec, tile or choose_tile(cfg, spec, virtual_threads)), cfg)
+TEMPLATE = Template[ConvSpec, ConvTile](
+    build, choose_tile, lambda spec: f"conv2d_{spec.ic}x{spec.h}x{spec.w}_{spec.oc}_k{spec.kh}x{spec.kw}"
+)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from compiler import te
-from compiler.ir import Expr, PrimFunc
-from compiler.lower import lower
+from compiler.ir import Expr
 from hw.config import Config
 from vdla.target import intrinsics
-from vdla.target.emit import DMA_PRAGMA, Emitter
+from vdla.target.emit import DMA_PRAGMA
 from vdla.target.errors import CapacityError
 from vdla.target.layout import ceil_div, packed_shape
 from vdla.target.ops.common import (
@@ -25,6 +23,7 @@ from vdla.target.ops.common import (
     requantize_stage,
     tile_sizes,
 )  # fmt: skip
+from vdla.target.ops.template import Template
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,6 @@ def choose_tile(cfg: Config, spec: PoolSpec, virtual_threads: bool = True) -> Ti
     return best[1]
 
 
-@lru_cache(maxsize=256)
-def lowered(cfg: Config, spec: PoolSpec, tile: Tile) -> PrimFunc:
-    """The lowered program of a group."""
-    schedule, args = build(cfg, spec, tile)
-    return lower(schedule, args, f"{spec.kind}_pool_{spec.c}x{spec.h}x{spec.w}_k{spec.kh}x{spec.kw}")
-
-
-@lru_cache(maxsize=256)
-def emitter(cfg: Config, spec: PoolSpec, virtual_threads: bool = True, tile: Tile | None = None) -> Emitter:
-    """The analysed program of a group; without a tile (a tuned one), the tile is chosen by estimate."""
-    return Emitter(lowered(cfg, spec, tile or choose_tile(cfg, spec, virtual_threads)), cfg)
+TEMPLATE = Template[PoolSpec, Tile](
+    build, choose_tile, lambda spec: f"{spec.kind}_pool_{spec.c}x{spec.h}x{spec.w}_k{spec.kh}x{spec.kw}"
+)
