@@ -71,7 +71,7 @@ def _operations(instr, cfg: Config, uops: list[isa.Uop], reads: set, writes: set
                         touch(reads, "aux", instr.src_base + u.src + v)
                 elif instr.source == isa.AluSource.AUX:
                     touch(reads, "aux", instr.src_base + u.src + i * instr.src_out + j * instr.src_in)
-                if getattr(instr, "to_out", False):
+                if not isinstance(instr, isa.Gemm) and instr.to_out:
                     touch(writes, "out", instr.out_base + u.dst + step)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -127,7 +128,8 @@ def test_an_illegal_value_is_refused_with_a_legal_neighbour(parameters: dict, fi
 def test_the_neighbour_named_is_legal():
     for name, value in (("inp_buffer", 1000), ("wgt_buffer", 256), ("aux_buffer", 64), ("block_in", 20)):
         neighbour = int(refusal(**{name: value}).legal.removeprefix("try "))
-        assert getattr(Config(**{name: neighbour}), name) == neighbour
+        legal: dict[str, Any] = {name: neighbour}
+        assert getattr(Config(**legal), name) == neighbour
 
 
 def test_fields_that_overflow_the_instruction_word_are_refused_with_their_sum():

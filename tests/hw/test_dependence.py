@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def small_program(rng: np.random.Generator, n: int, aligned: bool) -> list[isa.I
         dram = 1024 + 64 * int(rng.integers(6))
         if not aligned:
             dram += int(rng.integers(64))
-        shape = {} if aligned else {"y_size": int(rng.integers(1, 4)), "y_dram": int(rng.integers(200)), "y_sram": 4}
+        shape: dict[str, Any] = {}
+        if not aligned:
+            shape = {"y_size": int(rng.integers(1, 4)), "y_dram": int(rng.integers(200)), "y_sram": 4}
         kind = int(rng.integers(5))
         if kind == 0:
             buffer = (isa.Buffer.INP, isa.Buffer.WGT)[int(rng.integers(2))]
@@ -188,7 +191,7 @@ def test_a_compute_instruction_that_knows_of_the_store_relays():
 @pytest.mark.parametrize("pitch", [128, 130, 100])
 def test_interleaved_rows_in_dram_do_not_conflict(pitch: int):
     """Stores of one half of each row and a load of the other half need no order."""
-    rows = {"seg": 4, "y_size": 3, "y_dram": pitch, "y_sram": 4}
+    rows: dict[str, Any] = {"seg": 4, "y_size": 3, "y_dram": pitch, "y_sram": 4}
     program = [isa.Store(dram=1024, **rows), isa.Load(buffer=isa.Buffer.INP, dram=1024 + 64, **rows)]
     assert (len(insert_tokens(program, TINY)) == 2) == (pitch >= 128)
 

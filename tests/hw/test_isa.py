@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,10 +98,10 @@ def test_known_words():
 
 
 def test_numpy_integers_encode_like_ints():
+    fields: dict[str, Any] = {"dram": np.int64(4096), "y_sram": np.int32(7)}
     cfg = Config()
-    assert isa.encode(isa.Load(buffer=isa.Buffer.INP, dram=np.int64(4096), y_sram=np.int32(7)), cfg) == isa.encode(
-        isa.Load(buffer=isa.Buffer.INP, dram=4096, y_sram=7), cfg
-    )
+    plain = isa.Load(buffer=isa.Buffer.INP, dram=4096, y_sram=7)
+    assert isa.encode(isa.Load(buffer=isa.Buffer.INP, **fields), cfg) == isa.encode(plain, cfg)
 
 
 @pytest.mark.parametrize("word", [0, 7])

@@ -8,6 +8,7 @@ and never changed; otherwise the programs may race, which matters to nothing but
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -140,7 +141,7 @@ class _Maker:
             return Sync()
         return self.compute(uops, int(kind))
 
-    def copy(self, sram_bytes: int, dram_bytes: int = DATA) -> dict[str, int]:
+    def copy(self, sram_bytes: int, dram_bytes: int = DATA) -> dict[str, Any]:
         """Loop fields of a copy that stays inside `sram_bytes` and `dram_bytes`."""
         rng = self.rng
         seg = 1 + self.below(min(sram_bytes, int(rng.choice([4, 40, 700]))))
@@ -184,7 +185,7 @@ class _Maker:
             room -= (n - 1) * outer
             return self.below(room + 1), outer, inner
 
-        loops = {"uop_begin": begin, "uop_count": count, "iter_out": n, "iter_in": m}
+        loops: dict[str, Any] = {"uop_begin": begin, "uop_count": count, "iter_out": n, "iter_in": m}
         most_dst, most_src = max(u.dst for u in chosen), max(u.src for u in chosen)
         to_out = rng.random() < 0.4 and most_dst < cfg.out_depth
         depth = min(cfg.acc_depth, cfg.out_depth) if to_out else cfg.acc_depth

@@ -36,14 +36,14 @@ NETWORKS = st.builds(RandomNetwork, st.integers(0, 1 << 30), st.integers(1, 9))
 OPTIONS = st.sampled_from([CompileOptions(), CompileOptions(virtual_threads=False), CompileOptions(fusion=False)])
 
 
-@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck.__members__.values()])
 @given(machines(), NETWORKS, OPTIONS)
 def test_random_networks(cfg: Config, network: RandomNetwork, options: CompileOptions) -> None:
     check(cfg, network, options)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck.__members__.values()])
 @given(machines(), NETWORKS, OPTIONS)
 def test_many_random_networks(cfg: Config, network: RandomNetwork, options: CompileOptions) -> None:
     check(cfg, network, options)

@@ -86,7 +86,7 @@ def test_two_virtual_thread_axes() -> None:
     b = te.compute((4, 4), lambda i, j: a[i, j] * 2, "B")
     c = te.compute((4, 4), lambda i, j: b[i, j] + 1, "C")
     s = te.create_schedule(c)
-    io, jo, _, _ = s[c].tile(*c.op.axis, 2, 2)
+    io, jo, _, _ = s[c].tile(c.op.axis[0], c.op.axis[1], 2, 2)
     s[c].bind(io, te.thread_axis("vthread"))
     s[c].bind(jo, te.thread_axis("vthread"))
     s[b].compute_at(s[c], jo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,12 +273,20 @@ def test_regions_tell_strides() -> None:
     assert [r.shape for r in seen] == [(2, 1, 4), (2, 1, 4)]
 
 
+# Mistakes that a type checker would tell too.
+AS_IT_IS: Any = lambda context: context  # noqa: E731
+NUMBER: Any = 3
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda x: te.decl_tensor_intrin(x, "i", lambda ctx: x[0]), "must be a te.compute"),
-        (lambda x: te.decl_tensor_intrin(te.compute((4,), lambda i: x[i]), "i", lambda c: c, "x"), "init must be"),
-        (lambda x: te.decl_tensor_intrin(te.compute((4,), lambda i: x[i]), "i", 3), "lower must be a function"),
+        (lambda x: te.decl_tensor_intrin(te.compute((4,), lambda i: x[i]), "i", AS_IT_IS, "x"), "init must be"),
+        (
+            lambda x: te.decl_tensor_intrin(te.compute((4,), lambda i: x[i]), "i", NUMBER),
+            "lower must be a function",
+        ),
         (
             lambda x: te.decl_tensor_intrin(
                 te.compute((4,), lambda i: te.compute((4,), lambda j: x[j], "m")[i]), "i", lambda ctx: x[0]
