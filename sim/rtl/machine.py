@@ -97,11 +97,23 @@ class Machine:
         Raises ProgramError for an illegal program, DeadlockError, BusError when the machine breaks the AXI protocol,
         and RtlError when it reports an error.
         """
-        cfg = cfg or self.cfg
+        program = decode(memory, program_address, instructions, cfg or self.cfg)
+        return self.run_decoded(program, memory, wave=wave, limit=limit, progress=progress)
+
+    def run_decoded(
+        self,
+        program: Program,
+        memory: np.ndarray,
+        *,
+        wave: Wave | None = None,
+        limit: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RtlResult:
+        """As run, for a program that has been decoded from this memory, or from an equal one, before."""
+        cfg, instructions = program.cfg, len(program)
         if cfg.fingerprint != self.cfg.fingerprint:
             raise RtlError(f"this machine has the fingerprint {self.cfg.fingerprint}, not {cfg.fingerprint}")
         begin = time.perf_counter()
-        program = decode(memory, program_address, instructions, cfg)
         of_unit = [int((program.column(F.UNIT) == unit).sum()) for unit in Unit]
         self._bench.attach(memory, cfg.memory)
         with ExitStack() as stack:
@@ -112,7 +124,7 @@ class Machine:
             recording = self._bench.record(
                 (load, compute, store, compute, load, compute, store, instructions), compute + 1
             )
-            self._start(program_address, instructions)
+            self._start(program.address, instructions)
             self._finish(recording, instructions, limit, progress)
         counters = {unit.name.lower(): self._bench.read(OFFSET[f"BUSY_{unit.name}"]) for unit in Unit}
         self.cycles += recording.cycles
@@ -200,7 +212,7 @@ def _result(program: Program, recording: Recording, busy: dict[str, int], second
     rows[:, fetch] += rows[:, drain]
     rows[:, drain] = 0
     causes[compute] = rows
-    beats = np.array([_beats(row, cfg.bus_bytes) for row in program.table], np.int64).reshape(n)
+    beats = _beats(program)
     fetch_beats = -(-n * cfg.instruction_bytes // cfg.bus_bytes)
     copies = program.column(F.OPCODE) == Opcode.LOAD
     busy["read_port"] = int(beats[copies].sum()) + fetch_beats
@@ -220,12 +232,21 @@ def _result(program: Program, recording: Recording, busy: dict[str, int], second
     )
 
 
-def _beats(row: np.ndarray, bus: int) -> int:
-    """Bus words that a load or store transfers."""
-    if row[F.OPCODE] not in (Opcode.LOAD, Opcode.STORE) or row[F.FILL]:
-        return 0
-    whole = row[F.X_DRAM] == row[F.SEG] or row[F.X_SIZE] == 1
-    length = row[F.SEG] * (row[F.X_SIZE] if whole else 1)
-    x = np.arange(1 if whole else row[F.X_SIZE]) * row[F.X_DRAM]
-    address = row[F.DRAM] + np.arange(row[F.Y_SIZE])[:, None] * row[F.Y_DRAM] + x
-    return int(((address + length + bus - 1) // bus - address // bus).sum())
+def _beats(program: Program) -> np.ndarray:
+    """Bus words that each load and store transfers, int64[n]."""
+    bus, opcode = program.cfg.bus_bytes, program.column(F.OPCODE)
+    copies = np.flatnonzero(((opcode == Opcode.LOAD) & (program.column(F.FILL) == 0)) | (opcode == Opcode.STORE))
+    seg, x_size, x_dram, y_size, y_dram, dram = (
+        program.column(f)[copies] for f in (F.SEG, F.X_SIZE, F.X_DRAM, F.Y_SIZE, F.Y_DRAM, F.DRAM)
+    )
+    # Runs (docs/timing.md, 3): whole rows, or each segment for itself.
+    whole = (x_dram == seg) | (x_size == 1)
+    length, columns = np.where(whole, seg * x_size, seg), np.where(whole, 1, x_size)
+    runs = columns * y_size
+    of = np.repeat(np.arange(copies.size), runs)
+    number = np.arange(of.size) - np.repeat(np.cumsum(runs) - runs, runs)
+    address = dram[of] + number // columns[of] * y_dram[of] + number % columns[of] * x_dram[of]
+    words = (address + length[of] + bus - 1) // bus - address // bus
+    beats = np.zeros(len(program), np.int64)
+    np.add.at(beats, copies[of], words)
+    return beats

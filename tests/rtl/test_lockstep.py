@@ -14,7 +14,7 @@ from hw.errors import DeadlockError
 from hw.isa import Alu, AluSource, Opcode
 from sim import cycle
 from sim.cycle.result import CycleResult
-from sim.program import F
+from sim.program import F, Program
 from sim.rtl.cases import PROFILES, SMALL, random_case
 from sim.rtl.lockstep import Difference, LockstepError, check, compare, shrink
 from sim.rtl.machine import Machine
@@ -30,8 +30,8 @@ class WrongMachine(Machine):
         self.wrong = wrong
         self.resets = 0
 
-    def run(self, memory: np.ndarray, program_address: int, instructions: int, *, cfg: Any = None, **_: Any) -> Any:
-        return self.wrong(cycle.run(memory, program_address, instructions, cfg or CFG), memory)
+    def run_decoded(self, program: Program, memory: np.ndarray, **_: Any) -> Any:
+        return self.wrong(cycle.run_decoded(program, memory), memory)
 
     def reset(self) -> None:
         self.resets += 1
