@@ -1,0 +1,1 @@
+"""Artifacts on real machines: one driver, and what it talks to."""
