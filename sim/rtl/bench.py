@@ -1,6 +1,6 @@
 """The native bench from Python: one Verilated machine with its memory, stepped in bulk.
 
-The structures mirror those of harness.cpp.
+The structures mirror those of harness.cpp and harness_memory.h.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Parameters(ctypes.Structure):
         (name, ctypes.c_int64)
         for name in (
             "read_latency", "write_latency", "read_outstanding", "write_outstanding", "stalls", "stall_seed",
-            "stall_rate", "error_read_beat", "error_write_burst", "error_response",
+            "stall_rate", "error_read_beat", "error_write_burst", "error_response", "disorder",
         )
     ]  # fmt: skip
 
@@ -84,10 +84,16 @@ class Bench:
             self._c.bench_delete(self._handle)
             self._handle = None
 
-    def attach(self, memory: np.ndarray, environment: MemoryConfig, fault: Fault | None = None) -> None:
-        """Another memory, which behaves so; only while nothing is in flight."""
+    def attach(
+        self, memory: np.ndarray, environment: MemoryConfig, fault: Fault | None = None, disorder: int = 0
+    ) -> None:
+        """Another memory, which behaves so; only while nothing is in flight.
+
+        With `disorder`, a seed other than 0, it does what AXI allows beyond docs/timing.md: beats of bursts with
+        different IDs come in any order, mixed, and every channel refuses in some cycles.
+        """
         self._memory = memory
-        parameters = _parameters(environment, fault)
+        parameters = _parameters(environment, fault, disorder)
         self._c.bench_environment(self._handle, memory.ctypes.data, memory.size, ctypes.byref(parameters))
 
     def reset(self, cycles: int = 4) -> None:
@@ -145,7 +151,7 @@ class Bench:
         return int(value.value)
 
     def wave(self, path: Path, first: int, last: int) -> None:
-        """Write the waveform (VCD) of cycles first..last of the next program; needs a library built for it."""
+        """Write the waveform of cycles first..last of the next program; needs a library built for its format."""
         self._c.bench_wave(self._handle, str(path).encode(), first, last)
 
     def wave_close(self) -> None:
@@ -158,7 +164,7 @@ class Bench:
             raise BusError(problem.decode())
 
 
-def _parameters(memory: MemoryConfig, fault: Fault | None) -> _Parameters:
+def _parameters(memory: MemoryConfig, fault: Fault | None, disorder: int = 0) -> _Parameters:
     stalls = memory.stall_seed is not None and memory.stall_rate > 0
     fault = fault or Fault()
     return _Parameters(
@@ -172,6 +178,7 @@ def _parameters(memory: MemoryConfig, fault: Fault | None) -> _Parameters:
         fault.read_beat,
         fault.write_burst,
         fault.response,
+        disorder,
     )
 
 

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from llvmlite import binding as llvm
 
@@ -29,6 +30,7 @@ from sim.jit import cache_directory
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 HARNESS = HERE / "harness.cpp"
+HEADERS = (HERE / "harness_checker.h", HERE / "harness_memory.h")
 TOP = "vdla"
 
 _FAST = ("-O3", "-march=native", "-fno-strict-aliasing")
@@ -37,19 +39,25 @@ _SLOW = ("-O1",)
 _UNOPTIMIZED = ("-O0",)
 
 
+WaveFormat = Literal["vcd", "fst"]
+"""How waveforms are written: as text, or compressed (which needs zlib to build)."""
+_WAVES = (None, "vcd", "fst")
+"""BENCH_WAVE in the harness, by index."""
+
+
 class RtlBuildError(VdlaError):
     """Verilator or the C++ compiler is missing or failed."""
 
 
-def library(cfg: Config, *, wave: bool = False) -> Path:
-    """The shared library of the machine `cfg`, built unless it is in the cache; `wave` adds waveform tracing.
+def library(cfg: Config, *, wave: WaveFormat | None = None) -> Path:
+    """The shared library of the machine `cfg`, built unless it is in the cache; `wave` adds tracing of that format.
 
     Raises RtlBuildError when a tool is missing or fails.
     """
     return library_of(_cached_verilog(cfg), cfg, wave=wave)
 
 
-def library_of(verilog: str, cfg: Config, *, wave: bool = False) -> Path:
+def library_of(verilog: str, cfg: Config, *, wave: WaveFormat | None = None) -> Path:
     """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py."""
 
     def make(folder: Path) -> Path:
@@ -64,7 +72,7 @@ def library_of(verilog: str, cfg: Config, *, wave: bool = False) -> Path:
 
 def library_for_once(verilog: str, cfg: Config, folder: Path) -> Path:
     """The same in an empty folder of the caller's: sooner built, slower, and not kept."""
-    return _build(_build_model(verilog, folder, False, _UNOPTIMIZED), cfg, folder, False, _UNOPTIMIZED)
+    return _build(_build_model(verilog, folder, None, _UNOPTIMIZED), cfg, folder, None, _UNOPTIMIZED)
 
 
 def verilog_of(cfg: Config) -> str:
@@ -115,7 +123,7 @@ def _sources_digest() -> str:
 
 @lru_cache(maxsize=1)
 def _own_digest() -> str:
-    return digest([HARNESS, Path(__file__)]) + importlib.metadata.version("verilator")
+    return digest([HARNESS, *HEADERS, Path(__file__)]) + importlib.metadata.version("verilator")
 
 
 def digest(files: Iterable[Path], text: str = "") -> str:
@@ -135,7 +143,7 @@ def _host() -> str:
 # ---- the build --------------------------------------------------------------------------------------------------
 
 
-def _build(model: Path, cfg: Config, folder: Path, wave: bool, fast: tuple[str, ...]) -> Path:
+def _build(model: Path, cfg: Config, folder: Path, wave: WaveFormat | None, fast: tuple[str, ...]) -> Path:
     """The model, the bench around it, and Verilator's runtime, linked."""
     root, compiler = _tools()
     (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
@@ -143,13 +151,16 @@ def _build(model: Path, cfg: Config, folder: Path, wave: bool, fast: tuple[str, 
     flags = [*_common_flags(root, wave), *fast, f"-I{folder}", f"-I{model}"]
     _run([compiler, *flags, "-c", str(HARNESS), "-o", str(bench)], folder)
     objects = [str(bench), str(model / "fast.o"), str(model / "slow.o"), str(_runtime(root, compiler, wave))]
-    _run([compiler, "-shared", "-o", str(target), *objects, "-lpthread"], folder)
+    libraries = ["-lpthread", *(["-lz"] if wave == "fst" else [])]
+    _run([compiler, "-shared", "-o", str(target), *objects, *libraries], folder)
     return target
 
 
-def _build_model(verilog: str, folder: Path, wave: bool, fast: tuple[str, ...]) -> Path:
+def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tuple[str, ...]) -> Path:
     """A folder with the headers and objects of the Verilated machine."""
     root, compiler = _tools()
+    if wave == "fst":
+        _check_zlib(compiler, folder)
     (folder / "vdla.v").write_text(verilog, encoding="utf-8")
     command = [
         str(root / "bin" / "verilator_bin"), "--cc", "vdla.v", "--top-module", TOP, "--prefix", "Vdut",
@@ -157,7 +168,7 @@ def _build_model(verilog: str, folder: Path, wave: bool, fast: tuple[str, ...]) 
         "-Wno-fatal", "-Wno-lint", "-Wno-style",
     ]  # fmt: skip
     if wave:
-        command.append("--trace")
+        command.append(f"--trace-{wave}")
     _run(command, folder, {"VERILATOR_ROOT": str(root)})
     model = folder / "model"
     # Two files, one a core: most of the time would else go into reading Verilator's headers again and again.
@@ -180,24 +191,41 @@ def _build_model(verilog: str, folder: Path, wave: bool, fast: tuple[str, ...]) 
     return model
 
 
-def _common_flags(root: Path, wave: bool) -> list[str]:
+def _check_zlib(compiler: str, folder: Path) -> None:
+    """Raises RtlBuildError unless zlib can be compiled with."""
+    probe = folder / "zlib_probe.cpp"
+    probe.write_text("#include <zlib.h>\n", encoding="utf-8")
+    try:
+        _run([compiler, "-fsyntax-only", str(probe)], folder)
+    except RtlBuildError:
+        raise RtlBuildError(
+            "waveforms as .fst need zlib and its header; install zlib1g-dev, or ask for a .vcd"
+        ) from None
+
+
+def _common_flags(root: Path, wave: WaveFormat | None) -> list[str]:
     include = [f"-I{root / 'include'}", f"-I{root / 'include' / 'vltstd'}"]
-    return ["-std=c++17", "-fPIC", "-w", f"-DVM_TRACE={int(wave)}", f"-DVM_TRACE_VCD={int(wave)}", *include]
+    traces = [
+        f"-DVM_TRACE={int(wave is not None)}",
+        *(f"-DVM_TRACE_{w.upper()}={int(wave == w)}" for w in ("vcd", "fst")),
+    ]
+    return ["-std=c++17", "-fPIC", "-w", *traces, *include]
 
 
-def _bench_config(cfg: Config, wave: bool) -> str:
+def _bench_config(cfg: Config, wave: WaveFormat | None) -> str:
     values = {
         "BENCH_BUS_BYTES": cfg.bus_bytes,
         "BENCH_BURST_BEATS": cfg.burst_beats,
         "BENCH_AXI3": int(cfg.axi == "axi3"),
-        "BENCH_WAVE": int(wave),
+        **{f"BENCH_{name}": code for code, name in enumerate(("NO_WAVE", "VCD", "FST"))},
+        "BENCH_WAVE": _WAVES.index(wave),
     }
     return "".join(f"#define {name} {value}\n" for name, value in values.items())
 
 
-def _runtime(root: Path, compiler: str, wave: bool) -> Path:
+def _runtime(root: Path, compiler: str, wave: WaveFormat | None) -> Path:
     """Verilator's own runtime as one object, the same for every machine."""
-    names = ["verilated.cpp", "verilated_threads.cpp"] + (["verilated_vcd_c.cpp"] if wave else [])
+    names = ["verilated.cpp", "verilated_threads.cpp"] + ([f"verilated_{wave}_c.cpp"] if wave else [])
 
     def make(folder: Path) -> Path:
         source = "".join(f'#include "{root / "include" / name}"\n' for name in names)

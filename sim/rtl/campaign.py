@@ -58,7 +58,7 @@ class Plan:
     def key(self) -> str:
         """Of the plan and of every source that its outcome depends on."""
         sources = [
-            f for folder in ("hw", "sim") for suffix in ("py", "cpp") for f in (ROOT / folder).rglob(f"*.{suffix}")
+            f for folder in ("hw", "sim") for suffix in ("py", "cpp", "h") for f in (ROOT / folder).rglob(f"*.{suffix}")
         ]
         return digest(sorted(sources), json.dumps(dataclasses.asdict(self)))
 

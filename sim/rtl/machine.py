@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from hw.timing import CAUSES, DECODE
 from sim.cycle.result import CycleResult
 from sim.program import F, Program, decode
 from sim.rtl.bench import Bench, Recording
-from sim.rtl.build import library
+from sim.rtl.build import WaveFormat, library
 
 QUIET_CYCLES = 50_000_000
 """A machine that retires nothing for so long is taken for deadlocked."""
@@ -33,13 +34,28 @@ class RtlError(VdlaError):
     """The machine reported an error, or disagrees with what is known of the program."""
 
 
+class WaveError(VdlaError):
+    """A waveform is asked for in a file that says no format."""
+
+
 @dataclass(frozen=True)
 class Wave:
-    """Which cycles (both included) of a run go to a waveform file (VCD)."""
+    """Which cycles (both included) of a run go to a waveform file, whose suffix (.vcd or .fst) says its format."""
 
     path: Path
     first: int = 0
     last: int = 1 << 62
+
+    def __post_init__(self) -> None:
+        self.format_of(self.path)
+
+    @staticmethod
+    def format_of(path: Path) -> WaveFormat:
+        """The format that a file's name asks for. Raises WaveError when it is neither .vcd nor .fst."""
+        for kind in get_args(WaveFormat):
+            if path.suffix == f".{kind}":
+                return kind
+        raise WaveError(f"a waveform is written as .vcd or as .fst, not as '{path.name}'")
 
 
 class RtlResult(CycleResult):
@@ -49,10 +65,10 @@ class RtlResult(CycleResult):
 class Machine:
     """A machine that runs programs one after the other, without a reset between them. Close it, or use `with`.
 
-    Raises RtlBuildError when it cannot be built.
+    `wave` is the format of waveforms, if any are wanted. Raises RtlBuildError when it cannot be built.
     """
 
-    def __init__(self, cfg: Config, *, path: Path | None = None, wave: bool = False) -> None:
+    def __init__(self, cfg: Config, *, path: Path | None = None, wave: WaveFormat | None = None) -> None:
         self.cfg = cfg
         self.cycles = 0
         """Cycles of all programs so far."""
@@ -181,7 +197,7 @@ def run(
 
     Raises as Machine.run, and RtlBuildError when the machine cannot be built.
     """
-    with Machine(cfg, wave=wave is not None) as machine:
+    with Machine(cfg, wave=None if wave is None else Wave.format_of(wave.path)) as machine:
         return machine.run(memory, program_address, instructions, wave=wave, progress=progress)
 
 

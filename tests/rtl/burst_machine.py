@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from amaranth.back import verilog
-from amaranth.hdl import Array, Const, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Const, Elaboratable, Module, Mux, ResetSignal, Signal, Value
 
 from hw.config import Config
 
@@ -36,6 +36,22 @@ class Flaw(IntFlag):
     LONG_BURST = 32
     STUTTER = 64
     """Not a flaw: not ready for read data in the cycles whose number from the start is a multiple of STUTTER_EVERY."""
+    EARLY_DATA = 128
+    """A burst's data are presented without waiting for its address to be accepted."""
+    WITHDRAW_DATA = 256
+    CHANGE_DATA = 512
+    WRONG_WID = 1024
+    WRONG_SIZE = 2048
+    WRAP = 4096
+    LOCKED = 8192
+    UNALIGNED = 1 << 14
+    CHANGE_CACHE = 1 << 15
+    EARLY_ANSWER = 1 << 16
+    """The control bus answers a write before it takes its data."""
+    TALK_IN_RESET = 1 << 17
+    NO_READS = 1 << 18
+    NO_WRITES = 1 << 19
+    """Not flaws: one side keeps silent, for ever."""
 
 
 STUTTER_EVERY = 3
@@ -48,6 +64,7 @@ class BurstMachine(Elaboratable):
         self.cfg, self.reads, self.writes = cfg, list(reads), list(writes)
         length = 4 if cfg.axi == "axi3" else 8
         address = {"addr": 32, "len": length, "size": 3, "burst": 2, "id": 2, "valid": 1, "ready": 1}
+        address |= {"lock": 2 if cfg.axi == "axi3" else 1, "cache": 4, "prot": 3, "qos": 4}
         widths = {f"axi_{c}{n}": w for c in ("ar", "aw") for n, w in address.items()}
         widths |= {
             "axi_rdata": cfg.bus_bits,
@@ -100,9 +117,12 @@ class BurstMachine(Elaboratable):
             m.d.sync += running.eq(0)
         for channel, unit in (("ar", "load"), ("aw", "store")):
             m.d.comb += p[f"trace_{unit}_start"].eq(p[f"axi_{channel}valid"] & p[f"axi_{channel}ready"])
+            refused = p[f"axi_{channel}valid"] & ~p[f"axi_{channel}ready"]
             m.d.comb += [
-                p[f"axi_{channel}size"].eq(cfg.bus_bytes.bit_length() - 1),
-                p[f"axi_{channel}burst"].eq(1),
+                p[f"axi_{channel}size"].eq(cfg.bus_bytes.bit_length() - 1 - self._on(Flaw.WRONG_SIZE)),
+                p[f"axi_{channel}burst"].eq(Mux(self._on(Flaw.WRAP), 2, 1)),
+                p[f"axi_{channel}lock"].eq(self._on(Flaw.LOCKED)),
+                p[f"axi_{channel}cache"].eq(Mux(self._on(Flaw.CHANGE_CACHE) & refused, cycle[:4], 0)),
             ]
         return m
 
@@ -112,9 +132,11 @@ class BurstMachine(Elaboratable):
     def _registers(self, m: Module, running: Signal) -> None:
         p = self.p
         self.checksum = Signal(32, name="checksum")
-        self.flaws = Signal(8, name="flaws")
+        # Kept by a reset, so that it can be broken too.
+        self.flaws = Signal(max(Flaw).bit_length(), name="flaws", reset_less=True)
         ready = p["s_axil_awvalid"] & p["s_axil_wvalid"] & ~p["s_axil_bvalid"]
-        m.d.comb += [p["s_axil_awready"].eq(ready), p["s_axil_wready"].eq(ready)]
+        early = self._on(Flaw.EARLY_ANSWER)
+        m.d.comb += [p["s_axil_awready"].eq(ready), p["s_axil_wready"].eq(ready & ~early)]
         with m.If(ready):
             m.d.sync += [p["s_axil_bvalid"].eq(1), running.eq(1), self.flaws.eq(p["s_axil_wdata"])]
         with m.Elif(p["s_axil_bready"]):
@@ -138,13 +160,14 @@ class BurstMachine(Elaboratable):
         with m.If(valid & ready):
             m.d.sync += valid.eq(0)
         wait = Mux(started, pause, Const(first, 8))
-        with m.If(running & (index != len(script))):
+        silent = self._on(Flaw.NO_READS if channel == "ar" else Flaw.NO_WRITES)
+        with m.If(running & (index != len(script)) & ~silent):
             m.d.sync += started.eq(1)
             with m.If(wait != 0):
                 m.d.sync += pause.eq(wait - 1)
             with m.Elif(~valid | ready):
                 beats = Array([Const(b.beats - 1, 8) for b in script])[index]
-                address = Array([Const(b.word * bus, 32) for b in script])[index]
+                address = Array([Const(b.word * bus, 32) for b in script])[index] + self._on(Flaw.UNALIGNED)
                 m.d.sync += [
                     valid.eq(1),
                     p[f"axi_{channel}addr"].eq(Mux(self._on(Flaw.CROSS_PAGE), 4096 - bus, address)),
@@ -153,11 +176,10 @@ class BurstMachine(Elaboratable):
                     index.eq(index + 1),
                     pause.eq(Array([Const(b.pause, 8) for b in script[1:]] + [Const(0, 8)])[index]),
                 ]
-        if channel == "ar":
-            with m.If(valid & ~ready & self._on(Flaw.DROP_VALID)):
-                m.d.sync += valid.eq(0)
-            with m.If(valid & ~ready & self._on(Flaw.CHANGE_PAYLOAD)):
-                m.d.sync += p["axi_araddr"].eq(p["axi_araddr"] + bus)
+        with m.If(valid & ~ready & self._on(Flaw.DROP_VALID)):
+            m.d.sync += valid.eq(0)
+        with m.If(valid & ~ready & self._on(Flaw.CHANGE_PAYLOAD)):
+            m.d.sync += p[f"axi_{channel}addr"].eq(p[f"axi_{channel}addr"] + bus)
         return left
 
     def _data(self, m: Module) -> None:
@@ -169,19 +191,24 @@ class BurstMachine(Elaboratable):
         beat, number = Signal(8), Signal(8)
         with m.If(p["axi_awvalid"] & p["axi_awready"]):
             m.d.sync += accepted.eq(accepted + 1)
-        taken = Signal()
+        taken, refused = Signal(), Signal()
+        m.d.sync += refused.eq(p["axi_wvalid"] & ~p["axi_wready"])
         last = Array([Const(b.beats - 1, 8) for b in self.writes] + [Const(0, 8)])[burst] == beat
         m.d.comb += [
-            p["axi_wvalid"].eq(burst < accepted),
+            p["axi_wvalid"].eq(
+                ((burst < accepted) | (self._on(Flaw.EARLY_DATA) & (burst != len(self.writes))))
+                & ~(refused & self._on(Flaw.WITHDRAW_DATA))
+                | (ResetSignal() & self._on(Flaw.TALK_IN_RESET))
+            ),
             taken.eq(p["axi_wvalid"] & p["axi_wready"]),
             p["trace_compute_retire"].eq(taken),
             p["axi_wlast"].eq(last & ~self._on(Flaw.LATE_LAST)),
             p["axi_wstrb"].eq(Mux(number[0], ~Const(1, self.cfg.bus_bytes), ~Const(0, self.cfg.bus_bytes))),
         ]
         if "axi_wid" in p:
-            m.d.comb += p["axi_wid"].eq(burst)
+            m.d.comb += p["axi_wid"].eq(burst + self._on(Flaw.WRONG_WID))
         for i in range(self.cfg.bus_bytes):
-            m.d.comb += p["axi_wdata"][8 * i : 8 * i + 8].eq(number + 1)
+            m.d.comb += p["axi_wdata"][8 * i : 8 * i + 8].eq(number + 1 + (refused & self._on(Flaw.CHANGE_DATA)))
         with m.If(taken):
             m.d.sync += [beat.eq(beat + 1), number.eq(number + 1)]
             with m.If(last):

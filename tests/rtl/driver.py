@@ -41,9 +41,15 @@ class Driver:
     def error(self) -> Error:
         return Error(self.read("ERROR"))
 
-    def attach(self, memory: np.ndarray, fault: Fault | None = None, environment: MemoryConfig | None = None) -> None:
+    def attach(
+        self,
+        memory: np.ndarray,
+        fault: Fault | None = None,
+        environment: MemoryConfig | None = None,
+        disorder: int = 0,
+    ) -> None:
         self.memory = memory
-        self.bench.attach(memory, environment or self.case.cfg.memory, fault)
+        self.bench.attach(memory, environment or self.case.cfg.memory, fault, disorder)
 
     def start(self, address: int, count: int) -> None:
         self.recording = self.bench.record([4096] * len(EVENTS), 4096)

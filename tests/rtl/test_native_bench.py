@@ -116,12 +116,8 @@ def machine(bus_bits: int, axi: str) -> Machine:
     return Machine(cfg, reads, writes, library_of(burst_verilog(cfg, reads, writes), cfg))
 
 
-@pytest.mark.parametrize("bus_bits, axi", [(32, "axi3"), (128, "axi4")])
-@pytest.mark.parametrize("stutter", [False, True])
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_memory_beat_by_beat(bus_bits: int, axi: str, stutter: bool, environment: MemoryConfig) -> None:
-    m = machine(bus_bits, axi)
-    memory = np.random.default_rng(0).integers(0, 256, 1 << 15).astype(np.uint8)
+def written(m: Machine, memory: np.ndarray) -> np.ndarray:
+    """What the machine's writes leave of a memory."""
     expected = memory.copy()
     number = 0
     for burst in m.writes:
@@ -129,6 +125,16 @@ def test_memory_beat_by_beat(bus_bits: int, axi: str, stutter: bool, environment
             at = word * m.cfg.bus_bytes
             expected[at + number % 2 : at + m.cfg.bus_bytes] = number % 256 + 1
             number += 1
+    return expected
+
+
+@pytest.mark.parametrize("bus_bits, axi", [(32, "axi3"), (128, "axi4")])
+@pytest.mark.parametrize("stutter", [False, True])
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_memory_beat_by_beat(bus_bits: int, axi: str, stutter: bool, environment: MemoryConfig) -> None:
+    m = machine(bus_bits, axi)
+    memory = np.random.default_rng(0).integers(0, 256, 1 << 15).astype(np.uint8)
+    expected = written(m, memory)
     with Bench(m.library, memory, environment) as bench:
         recording = start(bench, Flaw.STUTTER if stutter else Flaw.START)
         assert bench.step(100_000) and bench.idle
@@ -157,21 +163,77 @@ def test_read_data_reaches_the_machine() -> None:
     assert found == checksum
 
 
-@pytest.mark.parametrize(
-    "flaw, message",
-    [
-        (Flaw.DROP_VALID, "ARVALID was withdrawn"),
-        (Flaw.CHANGE_PAYLOAD, "AR payload changed"),
-        (Flaw.CROSS_PAGE, "crosses 4 KB"),
-        (Flaw.LATE_LAST, "WLAST is 0 in beat"),
-        (Flaw.LONG_BURST, "burst of 9 beats; at most 8"),
-    ],
-)
-def test_checker(flaw: Flaw, message: str) -> None:
-    with Bench(machine(32, "axi3").library, np.zeros(1 << 15, np.uint8), MemoryConfig(read_outstanding=1)) as bench:
-        start(bench, flaw)
-        with pytest.raises(BusError, match=message):
+FLAWS = {
+    Flaw.DROP_VALID: "A[RW]VALID was withdrawn",
+    Flaw.CHANGE_PAYLOAD: "A[RW] payload changed",
+    Flaw.CHANGE_CACHE: "A[RW] payload changed",
+    Flaw.CROSS_PAGE: "A[RW] burst of . beats at 0xffc crosses 4 KB",
+    Flaw.LATE_LAST: "WLAST is 0 in beat",
+    Flaw.LONG_BURST: "burst of 9 beats; at most 8",
+    Flaw.EARLY_DATA: "write data without an accepted address",
+    Flaw.WITHDRAW_DATA: "WVALID was withdrawn",
+    Flaw.CHANGE_DATA: "W payload changed",
+    Flaw.WRONG_WID: "WID 1 in a burst with AWID 0",
+    Flaw.WRONG_SIZE: "A[RW]SIZE is 1, the bus has 4 bytes",
+    Flaw.WRAP: "A[RW]BURST is 2, not INCR",
+    Flaw.LOCKED: "A[RW]LOCK is 1",
+    Flaw.UNALIGNED: "A[RW]ADDR 0x.* is no multiple of a bus word",
+    Flaw.EARLY_ANSWER: "a register write is answered before its address and data are taken",
+}
+"""What the checker says of each; an address channel is named only by those of both."""
+SLOW = MemoryConfig(read_outstanding=1, write_outstanding=1, stall_seed=1, stall_rate=0.5)
+
+
+@pytest.mark.parametrize("flaw", FLAWS, ids=lambda flaw: flaw.name)
+def test_checker(flaw: Flaw) -> None:
+    """What both address channels can do wrong is shown on either, the other one silent."""
+    message = FLAWS[flaw]
+    sides = {"R": Flaw.NO_WRITES, "W": Flaw.NO_READS} if "[RW]" in message else {"": Flaw.START}
+    for letter, silent in sides.items():
+        with Bench(machine(32, "axi3").library, np.zeros(1 << 15, np.uint8), SLOW) as bench:
+            with pytest.raises(BusError, match=message.replace("[RW]", letter)):
+                start(bench, flaw | silent)
+                bench.step(10_000)
+                bench.write(0, Flaw.START)
+
+
+def test_checker_during_reset() -> None:
+    with Bench(machine(32, "axi3").library, np.zeros(1 << 15, np.uint8), SLOW) as bench:
+        start(bench, Flaw.TALK_IN_RESET)
+        assert bench.step(10_000)
+        with pytest.raises(BusError, match="a valid signal is high during reset"):
+            bench.reset()
+
+
+def test_a_broken_bus_stays_broken() -> None:
+    """What was found is not forgotten by a reset: the bench is of no use any more."""
+    with Bench(machine(32, "axi3").library, np.zeros(1 << 15, np.uint8), SLOW) as bench:
+        with pytest.raises(BusError, match="WLAST"):
+            start(bench, Flaw.LATE_LAST)
             bench.step(10_000)
+        with pytest.raises(BusError, match="WLAST"):
+            bench.reset()
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_answers_in_any_order(seed: int) -> None:
+    """Beats of different IDs come mixed, those of one in order (which the checker sees to), and all come."""
+    m = machine(32, "axi3")
+    memory = np.random.default_rng(1).integers(0, 256, 1 << 15).astype(np.uint8)
+    with Bench(m.library, memory.copy(), MemoryConfig()) as bench:
+        recording = start(bench)
+        assert bench.step(100_000)
+        in_order = bench.read(0)
+        again = memory.copy()
+        bench.reset()
+        bench.attach(again, MemoryConfig(), disorder=seed)
+        recording = start(bench)
+        assert bench.step(100_000) and bench.idle
+        # The order of the beats went into the sum.
+        assert bench.read(0) != in_order
+    beats = sum(b.beats for b in m.reads), len(m.writes)
+    assert (recording.counts["load_retire"], recording.counts["store_retire"]) == beats
+    np.testing.assert_array_equal(again, written(m, memory))
 
 
 @pytest.mark.parametrize("fault", [Fault(read_beat=4), Fault(write_burst=2, response=3)])
