@@ -15,6 +15,7 @@ from vdla.cli.compile import compile_command
 from vdla.cli.config import config_group
 from vdla.cli.explore import explore_command
 from vdla.cli.inspect import inspect_command
+from vdla.cli.pool import device_command, pool_group
 from vdla.cli.report import report_command
 from vdla.cli.run import run_command
 from vdla.cli.tune import tune_command
@@ -35,6 +36,8 @@ COMMANDS = (
     run_command,
     compile_command,
     tune_command,
+    pool_group,
+    device_command,
     explore_command,
     inspect_command,
     config_group,

@@ -15,6 +15,7 @@ from rich.table import Table
 from compiler.tune.database import Database
 from hw.config import Config
 from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.cli.pool import keys_option, pool_keys
 from vdla.errors import UsageError
 from vdla.report import ReportFolder, print_line
 from vdla.resolve import is_artifact
@@ -28,6 +29,7 @@ from vdla.tune.session import (
     Session,
     TuneOptions,
     choose_in_network,
+    pool_measurer,
     process_measurer,
 )
 
@@ -57,6 +59,9 @@ from vdla.tune.session import (
     metavar="S",
     help="Seconds that measuring one schedule may take.",
 )
+@click.option("--pool", "pool_address", metavar="tls://HOST:PORT", help="Measure on a pool's devices (vdla pool).")
+@click.option("--kind", metavar="KIND", help="Of the pool's devices. Default: vdla-MACHINE.")
+@keys_option
 @click.option(
     "--report",
     "report_path",
@@ -76,6 +81,9 @@ def tune_command(
     seconds: float | None,
     workers: int,
     timeout: float,
+    pool_address: str | None,
+    kind: str | None,
+    keys_path: Path | None,
     report_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -98,7 +106,10 @@ def tune_command(
     chosen = None
     with ExitStack() as stack:
         folder = None if report_path is None else stack.enter_context(ReportFolder(report_path, DOCUMENT))
-        measurer = stack.enter_context(process_measurer(config, workers, timeout))
+        if pool_address is None:
+            measurer = stack.enter_context(process_measurer(config, workers, timeout))
+        else:
+            measurer = stack.enter_context(pool_measurer(config, pool_address, kind, pool_keys(keys_path), timeout))
         session = Session(config, operators, database, measurer, options)
         with Live(console=console, auto_refresh=False, transient=True) as live:
             for _ in session.run():

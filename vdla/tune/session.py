@@ -22,6 +22,7 @@ from compiler.tune.space import ConfigEntity, ConfigSpace
 from compiler.tune.tuner import Outcome, Task, Tuning
 from hw.config import Config
 from runtime.artifact import VdlaStep
+from runtime.version import KIT_VERSION
 from vdla.api import compile, simulate
 from vdla.errors import UsageError
 from vdla.resolve import random_inputs
@@ -33,6 +34,9 @@ from vdla.tune.templates import AnyTile, Spec, default_point, knobs_of, space_of
 
 if TYPE_CHECKING:
     import onnx
+    from distributed.security import Security
+
+    from compiler.tune.pool import PoolMeasurer
 
 SEARCHES = ("auto", "model", "genetic", "random", "exhaustive")
 
@@ -282,3 +286,11 @@ def _save_choice(session: Session, chosen: dict[str, AnyTile], cycles: int) -> N
 def process_measurer(cfg: Config, workers: int, timeout: float) -> ProcessMeasurer:
     """Simulators in processes of their own."""
     return ProcessMeasurer(CycleCost(cfg), workers, timeout, WORKER_BYTES)
+
+
+def pool_measurer(cfg: Config, address: str, kind: str | None, keys: Security, timeout: float) -> PoolMeasurer:
+    """Simulators on the devices of a pool, of the kind ``vdla-MACHINE`` when nothing else is said."""
+    from compiler.tune.pool import PoolMeasurer
+
+    kind = kind or f"vdla-{cfg.name}"
+    return PoolMeasurer(CycleCost(cfg), address, kind, KIT_VERSION, keys, timeout=timeout, memory=WORKER_BYTES)

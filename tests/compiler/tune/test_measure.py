@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from compiler.tune.errors import MeasureError
 from compiler.tune.measure import Cost, InlineMeasurer, ProcessMeasurer
-
-GIB = 1 << 30
-
-
-def measure(job: tuple[str, str]) -> Cost:
-    """A job is what to do, and an argument."""
-    action, argument = job
-    if action == "cost":
-        return Cost(float(argument), "trace")
-    if action == "hang":
-        time.sleep(60)
-    if action == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if action == "die once" and not Path(argument).exists():
-        Path(argument).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    if action == "memory":
-        return Cost(float(len(bytearray(64 * GIB))))
-    if action == "fail":
-        raise ValueError("no such\nschedule")
-    return Cost(1.0)
-
+from tests.compiler.tune.faults import GIB, measure
 
 def test_whatever_a_candidate_does_the_others_are_measured(tmp_path: Path) -> None:
     jobs = [
