@@ -12,6 +12,7 @@ from compiler.tune.errors import MeasureError
 from compiler.tune.measure import Cost, InlineMeasurer, ProcessMeasurer
 from tests.compiler.tune.faults import GIB, measure
 
+
 def test_whatever_a_candidate_does_the_others_are_measured(tmp_path: Path) -> None:
     jobs = [
         ("cost", "3"), ("hang", ""), ("fail", ""), ("crash", ""), ("cost", "4"), ("memory", ""),
