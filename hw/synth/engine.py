@@ -1,7 +1,7 @@
 """Runs a flow's steps: each step's log kept, what is up to date skipped, outputs renamed when they are complete.
 
-A step is up to date when the hash of all it depends on - its settings, the contents of what it reads, the sources of
-this package - is the one recorded when it last ended, and its outputs still have the contents they had then. So a build
+A step is up to date when the hash of all it depends on - its settings, the contents of what it reads, the source file
+of its `run` - is the one recorded when it last ended, and its outputs still have the contents they had then. So a build
 that was interrupted goes on where it was, and one with a changed parameter repeats what that changes.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from hw.synth.flow import Build, Flow, Result, Step, SynthesisError, sources_digest
+from hw.synth.flow import Build, Flow, Result, Step, SynthesisError, file_digest
 
 RECORDS = "steps.json"
 """What each step depended on and left, in the build folder."""
@@ -65,10 +65,11 @@ class Work:
         command: Sequence[str | Path],
         *,
         install: str,
+        folder: Path | None = None,
         timeout_s: float | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Run a program in the scratch folder; all it prints goes to the log.
+        """Run a program in the scratch folder, or in `folder`; all it prints goes to the log.
 
         `install` says how to come by it, or where to put it. Programs of this Python's packages are found first.
         Raises SynthesisError if it is missing, fails, or takes longer than `timeout_s`.
@@ -84,8 +85,8 @@ class Work:
             # A session of its own: an interrupt must stop the tool and all that it started.
             process = subprocess.Popen(
                 [program, *map(str, command[1:])],
-                cwd=self.folder, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True,
+                cwd=folder or self.folder, env=variables, stdin=subprocess.DEVNULL, start_new_session=True,
+                stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
             try:
                 code = process.wait(timeout_s)
@@ -140,12 +141,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_bytes(data)
     temporary.replace(path)
-
-
-def file_digest(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(flow: Flow, steps: Sequence[Step]) -> None:
@@ -205,8 +200,9 @@ def _is_fresh(build: Build, step: Step, record: Any, key: str) -> bool:
 
 def _key(build: Build, step: Step) -> str:
     sources = {name: file_digest(build.path(name)) for name in step.reads}
+    code = file_digest(Path(step.run.__code__.co_filename))
     described = {"step": step.name, "settings": step.settings, "reads": sources, "writes": list(step.writes)}
-    text = json.dumps({**described, "sources": sources_digest(Path(__file__).parent)}, sort_keys=True)
+    text = json.dumps({**described, "code": code}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

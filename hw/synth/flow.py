@@ -89,8 +89,8 @@ class Step:
         run: does the work. It takes each file from ``work.source(name)`` and leaves each at ``work.target(name)``,
             which the engine moves to its place when `run` returns.
         settings: what the outputs depend on besides the files read, e.g. a script's text, the part, a tool's version.
-            Values that JSON can hold. The sources of hw/synth always count; a step that generates logic adds
-            `rtl_digest()`.
+            Values that JSON can hold. The source file of `run` always counts; a step that uses others of the kit adds
+            `file_digest` of them, one that generates logic `rtl_digest()`.
     """
 
     name: str
@@ -177,19 +177,19 @@ def flows() -> dict[str, Flow]:
     return dict(sorted(_FLOWS.items()))
 
 
-def sources_digest(*folders: Path) -> str:
-    """Hash of the Python sources that lie in the folders themselves."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def file_digest(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rtl_digest() -> str:
     """Hash of the sources that say what the logic of a machine is."""
     root = Path(__file__).resolve().parent.parent
-    return sources_digest(root, root / "rtl")
+    digest = hashlib.sha256()
+    for path in (*sorted(root.glob("*.py")), *sorted(root.glob("rtl/*.py"))):
+        digest.update(f"{path.name} {file_digest(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def verilog_step(build: Build) -> Step:
