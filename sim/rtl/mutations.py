@@ -71,6 +71,8 @@ def plant(mutation: Mutation) -> ModuleType:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
     try:
+        # The package imports its modules when they are first asked for, which would be after the finder is gone.
+        importlib.import_module(f"hw.rtl.{mutation.module}")
         return importlib.import_module("hw.rtl")
     finally:
         sys.meta_path.remove(finder)

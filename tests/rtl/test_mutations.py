@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import difflib
+import subprocess
+import sys
 
 import numpy as np
 
+from sim.rtl.build import ROOT
 from sim.rtl.mutations import DECLARATIONS, FOLDER, mutations, source_with
 
 KINDS = {
@@ -33,3 +36,16 @@ def test_each_changes_one_place() -> None:
         compile("\n".join(changed), mutation.module, "exec")
         differing = [line for line in difflib.ndiff(plain, changed) if line[0] in "+-"]
         assert 1 <= len(differing) <= 2, str(mutation)
+
+
+def test_a_planted_fault_reaches_the_verilog() -> None:
+    """In a process of its own, since the fault stays there."""
+    script = (
+        "from sim.rtl.build import TOP, verilog_of\n"
+        "from sim.rtl.cases import SMALL\n"
+        "from sim.rtl.mutations import mutations, plant\n"
+        "plain = verilog_of(SMALL[0])\n"
+        "fault = next(m for m in mutations() if m.module == 'tokens' and m.kind == 'wrong comparison')\n"
+        "assert plant(fault).to_verilog(SMALL[0], name=TOP, simulation=True) != plain, fault\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
