@@ -13,6 +13,7 @@ import numpy as np
 
 from runtime.artifact import CpuCode, CpuStep
 from runtime.errors import ArtifactError
+from runtime.thread_pool import PARALLEL_FOR, default_threads, process_pool
 
 _library_names = (f"artifact{i}" for i in itertools.count())
 
@@ -53,7 +54,10 @@ class CpuDevice:
             ArtifactError: when the code is for another processor or lacks a kernel.
         """
         check_processor(code)
+        self._pool = process_pool()
+        self.threads = default_threads()
         builder = llvm.JITLibraryBuilder().add_object_img(code.image).add_current_process()
+        builder.import_symbol(PARALLEL_FOR, self._pool.address)
         symbols = sorted({step.symbol for step in steps})
         for symbol in symbols:
             builder.export_symbol(symbol)
@@ -68,6 +72,7 @@ class CpuDevice:
 
     def execute(self, step: CpuStep, arena: np.ndarray) -> float:
         """Calls the step's kernel on `arena` (uint8, one dimension); returns the seconds it took."""
+        self._pool.use(self.threads)
         base = arena.ctypes.data
         started = time.perf_counter()
         self._kernels[step.symbol](*[base + offset for offset in step.args])

@@ -7,16 +7,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from hw.config import Config
 from runtime.artifact import Artifact, CpuStep, TensorSpec, check_same_machine
-from runtime.cpu import CpuDevice
-from runtime.errors import InputError
-from runtime.profile import InstructionTrace, LayerRecord, RunProfile
-from runtime.vdla_sim import LayerWave, VdlaSimDevice
+from runtime.device import LayerWave, VdlaDevice
+from runtime.errors import ArtifactError, InputError
+from runtime.profile import InstructionTrace, LayerRecord, RunProfile, total
+
+if TYPE_CHECKING:
+    from runtime.board.interface import Board
+    from runtime.cpu import CpuDevice
 
 SimName = Literal["functional", "cycle", "rtl"]
 
@@ -35,8 +38,8 @@ class RunResult:
 class Executor:
     """Runs one artifact any number of times.
 
-    Every run starts from the same arena (constants in place, zeros elsewhere), so equal inputs give equal outputs
-    whatever ran before.
+    Every run starts from the same arena (constants in place, for VDLA's programs zeros elsewhere), so equal inputs give
+    equal outputs whatever ran before.
     """
 
     def __init__(
@@ -45,6 +48,9 @@ class Executor:
         config: Config | None = None,
         sim: SimName = "functional",
         wave: LayerWave | None = None,
+        *,
+        board: Board | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         """Prepares the devices and the arena.
 
@@ -55,22 +61,32 @@ class Executor:
             sim: ``"functional"`` computes the bits, ``"cycle"`` also the time of every instruction; ``"rtl"`` runs the
                 Verilated RTL, which has the same time.
             wave: with ``"rtl"``, the layer whose waveform is wanted, and the file for it.
+            board: run on this board (see `runtime.board.connect`) instead of a simulator; `sim` is not used then.
+            timeout_s: with a board, how long no instruction may retire.
 
         Raises:
             ArtifactError: when the machine is another one or the CPU code does not suit this processor.
+            BoardError: when the board holds another machine, or has no room.
             InputError: when the waveform is of no VDLA layer, or of another simulator than the RTL.
         """
         self.artifact = artifact
-        self.config = config if config is not None else artifact.config
-        check_same_machine(artifact.config, self.config, f"the artifact of '{artifact.model}'")
-        self.sim: SimName = sim
+        config = config if config is not None else artifact.config
+        check_same_machine(artifact.config, config, f"the artifact of '{artifact.model}'")
         if wave is not None:
-            _check_wave(wave, artifact, sim)
-        self._vdla = VdlaSimDevice(self.config, sim, wave)
-        self._cpu: CpuDevice | None = None
-        if artifact.cpu_code is not None:
-            self._cpu = CpuDevice(artifact.cpu_code, [s for s in artifact.steps if isinstance(s, CpuStep)])
-        self._arena = artifact.initial_arena()
+            _check_wave(wave, artifact, sim if board is None else "board")
+        self._cpu = _cpu_device(artifact)
+        self._vdla = _device(artifact, config, sim, wave, board, timeout_s)
+        self.config = self._vdla.config
+
+    def close(self) -> None:
+        """Gives back what a board lent; a simulator needs none of it."""
+        self._vdla.close()
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def run(self, inputs: Mapping[str, np.ndarray] | np.ndarray, progress: Progress | None = None) -> RunResult:
         """One inference.
@@ -84,14 +100,15 @@ class Executor:
         """
         arrays = check_inputs(self.artifact.inputs, inputs)
         started = time.perf_counter()
-        arena = self._arena
+        arena = self._vdla.arena
         arena.fill(0)
-        self.artifact.write_constants(arena)
+        self._vdla.artifact.write_constants(arena)
         for spec, array in arrays:
             arena[spec.offset : spec.offset + spec.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         layers: list[LayerRecord] = []
         traces: list[InstructionTrace] = []
         busy: dict[str, int] = {}
+        stalls: dict[str, int] = {}
         cycle = fetch_bytes = 0
         for index, step in enumerate(self.artifact.steps):
             if isinstance(step, CpuStep):
@@ -99,27 +116,35 @@ class Executor:
                 continue
             what = f"program {index + 1} of {len(self.artifact.steps)}"
             told = None if progress is None else partial(progress, what)
-            ran = self._vdla.execute(step, arena, cycle, len(layers), told)
+            ran = self._vdla.execute(step, cycle, len(layers), told)
             layers.extend(ran.layers)
             cycle += ran.cycles
             fetch_bytes += ran.fetch_bytes
-            for unit, cycles in ran.busy.items():
-                busy[unit] = busy.get(unit, 0) + cycles
+            busy, stalls = total(busy, ran.busy), total(stalls, ran.stalls)
             if ran.trace is not None:
                 traces.append(ran.trace)
         outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
-        trace = InstructionTrace.join(traces) if self.sim != "functional" else None
-        wall_s = time.perf_counter() - started
-        return RunResult(outputs, RunProfile(self.sim, tuple(layers), trace, busy, fetch_bytes, wall_s))
+        device = self._vdla
+        profile = RunProfile(
+            sim=device.name,
+            layers=tuple(layers),
+            trace=InstructionTrace.join(traces) if device.traced else None,
+            busy=busy,
+            fetch_bytes=fetch_bytes,
+            wall_s=time.perf_counter() - started,
+            cycles=cycle if device.timed else None,
+            stalls=stalls,
+        )
+        return RunResult(outputs, profile)
 
     def _run_cpu(self, step: CpuStep) -> LayerRecord:
         assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
-        wall_s = self._cpu.execute(step, self._arena)
+        wall_s = self._cpu.execute(step, self._vdla.arena)
         return LayerRecord(step.name, step.op, "cpu", wall_s=wall_s, reason=step.reason, nodes=step.nodes)
 
     def read(self, spec: TensorSpec) -> np.ndarray:
         """A copy of any tensor of the last run, given where it lies; for looking inside a network."""
-        return read_tensor(self._arena, spec)
+        return read_tensor(self._vdla.arena, spec)
 
 
 def read_tensor(arena: np.ndarray, spec: TensorSpec) -> np.ndarray:
@@ -128,9 +153,43 @@ def read_tensor(arena: np.ndarray, spec: TensorSpec) -> np.ndarray:
     return raw.view(np.dtype(spec.dtype)).reshape(spec.shape).copy()
 
 
-def _check_wave(wave: LayerWave, artifact: Artifact, sim: SimName) -> None:
+# Imported where they are needed: a board has no simulator, and may have no linker for CPU code.
+
+
+def _device(
+    artifact: Artifact,
+    config: Config,
+    sim: SimName,
+    wave: LayerWave | None,
+    board: Board | None,
+    timeout_s: float | None,
+) -> VdlaDevice:
+    if board is None:
+        from runtime.vdla_sim import VdlaSimDevice
+
+        return VdlaSimDevice(artifact, config, sim, wave)
+    from runtime.board.device import BoardDevice
+    from runtime.board.driver import TIMEOUT_S
+
+    return BoardDevice(board, artifact, timeout_s=TIMEOUT_S if timeout_s is None else timeout_s)
+
+
+def _cpu_device(artifact: Artifact) -> CpuDevice | None:
+    if artifact.cpu_code is None:
+        return None
+    try:
+        from runtime.cpu import CpuDevice
+    except ImportError as error:
+        raise ArtifactError(
+            f"the artifact of '{artifact.model}' has steps on the CPU ({artifact.cpu_code.triple}), and this computer "
+            f"cannot link them: {error}; install llvmlite, or compile the model so that all of it runs on VDLA"
+        ) from None
+    return CpuDevice(artifact.cpu_code, [step for step in artifact.steps if isinstance(step, CpuStep)])
+
+
+def _check_wave(wave: LayerWave, artifact: Artifact, sim: str) -> None:
     if sim != "rtl":
-        raise InputError(f"only the RTL has waveforms, not the {sim} simulator; use sim rtl")
+        raise InputError(f"only the RTL has waveforms, not {sim}; use sim rtl")
     names = [layer.name for step in artifact.steps if not isinstance(step, CpuStep) for layer in step.layers]
     if wave.layer not in names:
         near = difflib.get_close_matches(wave.layer, names, 1, 0.0)

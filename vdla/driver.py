@@ -123,7 +123,7 @@ def compile_model(
         for item in compiled:
             for arg in item.args:
                 arena.add_constant(arg)
-        arena.place(graph, groups, keep=options.keep_tensors)
+        arena.place(graph, groups, _workspaces(compiled), keep=options.keep_tensors)
     with clock.step("vdla programs"):
         steps = _steps(config, groups, compiled, arena)
     with clock.step("cpu kernels"):
@@ -179,6 +179,16 @@ def _cpu_code(kernels: Sequence[CpuKernel]) -> CpuCode:
     return CpuCode(compile_kernels(kernels), llvm.get_process_triple(), features)
 
 
+def _workspaces(compiled: Sequence[CompiledLayer | CpuKernel]) -> list[Buffer]:
+    """What the kernels need while they run, each during its own step."""
+    return [
+        Buffer(value.name, value.nbytes, step, step)
+        for step, item in enumerate(compiled)
+        if isinstance(item, CpuKernel)
+        for value in item.workspaces
+    ]
+
+
 def _order(groups: Sequence[FusedGroup]) -> list[FusedGroup]:
     """A topological order that stays on one target as long as it can: fewer, longer VDLA programs."""
     waiting = list(groups)
@@ -232,9 +242,9 @@ class _Arena:
         else:
             self._of_array[id(arg)] = at
 
-    def place(self, graph: Graph, groups: Sequence[FusedGroup], *, keep: bool) -> None:
-        """Plan the activations.  ``keep``: nothing shares its place."""
-        buffers = lifetimes(graph, groups)
+    def place(self, graph: Graph, groups: Sequence[FusedGroup], workspaces: Sequence[Buffer], *, keep: bool) -> None:
+        """Plan the activations and the kernels' workspaces.  ``keep``: nothing shares its place."""
+        buffers = [*lifetimes(graph, groups), *workspaces]
         if keep:
             end = max(len(groups) - 1, 0)
             buffers = [Buffer(b.name, b.size, 0, end) for b in buffers]

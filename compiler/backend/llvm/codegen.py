@@ -2,7 +2,8 @@
 
 Loops are counted, bottom-tested (extents are known and positive).  A ``vectorized`` loop of 2, 4, ... 64 iterations
 becomes vector instructions where that is safe (see :mod:`compiler.backend.llvm.vectorize`), else a plain loop that LLVM
-may vectorise; ``unrolled`` loops are written out; all other kinds run serially.
+may vectorise; ``unrolled`` loops are written out; if the function's attribute ``parallel`` is set, outermost
+``parallel`` loops run on the thread pool (see :mod:`compiler.backend.llvm.outline`); all other kinds run serially.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from compiler.arith import Bounds
 from compiler.backend.llvm import operations as ops
 from compiler.backend.llvm.machine import Machine
 from compiler.backend.llvm.operations import Builder, Value, number
+from compiler.backend.llvm.outline import emit_parallel
 from compiler.backend.llvm.vectorize import can_widen, depends_on, speculatable, stride_of
 from compiler.errors import CodegenError
 from compiler.ir import (
@@ -73,19 +75,40 @@ class FunctionEmitter:
             if func.attrs.get("noalias", True):
                 arg.add_attribute("noalias")
             self.buffers[id(buffer)] = arg
-        for width in ("prefer-vector-width", "min-legal-vector-width"):
-            # llvmlite's set accepts only the attributes it knows; without these LLVM halves AVX-512 vectors
-            set.add(self.fn.attributes, f'"{width}"="{machine.vector_bits}"')
+        self.parallel = not func.attrs.get("parallel", False)  # parallel loops run serially here
+        self.vector_bits = machine.vector_bits
+        self.set_width(self.fn)
         self.entry = self.fn.append_basic_block("entry")
         body = self.fn.append_basic_block("body")
         self.b: Builder = ir.IRBuilder(body)
 
+    def set_width(self, fn: Any) -> None:
+        """Let LLVM use the machine's whole vectors in a function."""
+        for width in ("prefer-vector-width", "min-legal-vector-width"):
+            # llvmlite's set accepts only the attributes it knows; without these LLVM halves AVX-512 vectors
+            set.add(fn.attributes, f'"{width}"="{self.vector_bits}"')
+
     def emit(self) -> None:
-        self.stmt(self.func.body)
+        self.body(self.func.body)
+
+    def body(self, body: Stmt) -> None:
+        """The statements of the function, from its second block on, and its end."""
+        self.stmt(body)
         for address in self.heap:
             self.b.call(ops.declared(self.b, "free", ir.VoidType(), [_POINTER]), [address])
         self.b.ret_void()
         ir.IRBuilder(self.entry).branch(self.fn.basic_blocks[1])
+
+    def emit_into(self, fn: Any, body: Stmt, buffers: dict[int, Value], variables: dict[Var, Value]) -> None:
+        """Emit the body of a parallel loop as the body of ``fn``, which has these buffers and variables."""
+        kept = self.fn, self.entry, self.b, self.buffers, self.vars, self.heap, self.stack_left
+        self.fn, self.buffers, self.vars, self.heap = fn, buffers, variables, []
+        self.entry = fn.append_basic_block("entry")
+        self.b = ir.IRBuilder(fn.append_basic_block("body"))
+        self.stack_left, self.memo, self.parallel = STACK_BYTES, {}, True
+        self.body(body)
+        self.fn, self.entry, self.b, self.buffers, self.vars, self.heap, self.stack_left = kept
+        self.memo, self.parallel = {}, False
 
     # ------------------------------------------------------------------ statements
 
@@ -129,6 +152,9 @@ class FunctionEmitter:
         if s.extent == 1:
             self.vars[s.var] = ir.Constant(ty, 0)
             self.stmt(s.body)
+            return
+        if s.kind == "parallel" and not self.parallel and self.wide is None:
+            emit_parallel(self, s)
             return
         if s.kind == "vectorized" and self.wide is None and can_widen(s):
             lanes = s.extent
@@ -198,22 +224,49 @@ class FunctionEmitter:
                 total = self.b.add(ops.splat(self.b, total, both), ops.splat(self.b, value, both), flags=("nsw",))
         return ir.Constant(self.offset, 0) if total is None else total
 
-    def pointer(self, buffer: Buffer, offset: Value) -> Value:
+    def filled(self, ty: Any, value: Expr) -> Value:
+        """The address of a constant of type ``ty`` all of whose elements are ``value``."""
+        assert isinstance(value, (IntImm, FloatImm))
+        name = f"filled.{value.dtype}.{getattr(ty, 'count', 1)}.{value.value}"
+        known = self.fn.module.globals.get(name)
+        if known is None:
+            known = ir.GlobalVariable(self.fn.module, ty, name)
+            known.initializer = number(ty, value.value)
+            known.global_constant, known.linkage = True, "internal"
+            known.type = _POINTER  # as above
+        return known
+
+    def pointer(self, buffer: Buffer, offset: Value, inbounds: bool = True) -> Value:
         base = self.buffers.get(id(buffer))
         if base is None:
             raise CodegenError(
                 f"{self.func.name}: buffer {buffer.name} is neither a parameter nor allocated around its use"
             )
-        return self.b.gep(base, [offset], inbounds=True, source_etype=ops.memory_type(buffer.dtype))
+        return self.b.gep(base, [offset], inbounds=inbounds, source_etype=ops.memory_type(buffer.dtype))
 
-    def load(self, e: Load) -> Value:
+    def guardable(self, e: Select) -> bool:
+        """True for an element or a constant where one address can be chosen instead: padding, without a branch."""
+        load = e.true_value
+        return (
+            isinstance(load, Load)
+            and isinstance(e.false_value, (IntImm, FloatImm))
+            and load.dtype != "bool"
+            and not self.is_wide(e.cond)
+            and speculatable(e.cond)
+            and all(speculatable(index) for index in load.indices)
+            and self.lane_stride(load.buffer, load.indices) in (0, 1)
+        )
+
+    def load(self, e: Load, guard: tuple[Value, Expr] | None = None) -> Value:
+        """The element or vector; ``guard``: a condition and what is read instead where it is false."""
         ty, align = ops.memory_type(e.dtype), ITEM_BYTES[e.dtype]
         stride = self.lane_stride(e.buffer, e.indices)
-        if stride == 0:
-            out = self.b.load(self.pointer(e.buffer, self.offset_of(e.buffer, e.indices, True)), typ=ty, align=align)
-        elif stride == 1:
-            wide = ir.VectorType(ty, self.lanes)
-            out = self.b.load(self.pointer(e.buffer, self.offset_of(e.buffer, e.indices, True)), typ=wide, align=align)
+        if stride == 0 or stride == 1:
+            read = ir.VectorType(ty, self.lanes) if stride else ty
+            address = self.pointer(e.buffer, self.offset_of(e.buffer, e.indices, True), inbounds=guard is None)
+            if guard is not None:
+                address = self.b.select(guard[0], address, self.filled(read, guard[1]))
+            out = self.b.load(address, typ=read, align=align)
         else:
             offsets = self.offset_of(e.buffer, e.indices, False)
             out = ir.Constant(ir.VectorType(ty, self.lanes), ir.Undefined)
@@ -284,6 +337,8 @@ class FunctionEmitter:
         if isinstance(e, Not):
             return self.b.not_(self.expr(e.a))
         if isinstance(e, Select):
+            if isinstance(e.true_value, Load) and self.guardable(e):
+                return self.load(e.true_value, (self.expr(e.cond), e.false_value))
             if speculatable(e.true_value) and speculatable(e.false_value):
                 return (
                     self.b.select(*self.operands(e.cond, e.true_value, e.false_value))

@@ -72,8 +72,9 @@ def padded(x: Tensor, before: Sequence[int], after: Sequence[int], value: float)
 
 
 def padded_window(x: Tensor, pads: Sequence[int], value: float) -> Tensor:
-    """`x` [N,C,H,W] padded by pads = (top, left, bottom, right); `x` itself when there is nothing to pad."""
+    """`x` [N,C,H,W,...] padded by pads = (top, left, bottom, right); `x` itself when there is nothing to pad."""
     if not any(pads):
         return x
     top, left, bottom, right = pads
-    return padded(x, (0, 0, top, left), (0, 0, bottom, right), value)
+    rest = (0,) * (x.ndim - 4)
+    return padded(x, (0, 0, top, left, *rest), (0, 0, bottom, right, *rest), value)

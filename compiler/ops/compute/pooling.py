@@ -14,13 +14,13 @@ from compiler.te.tensor import sum as te_sum
 
 
 def _pool(x: Tensor, attrs: Attrs, output: TensorType, reducer: Reducer, pad_value: float, name: str) -> Tensor:
-    """Combine every window of x [N,C,H,W], in the output's element type."""
+    """Combine every window of x [N,C,H,W] or, channels in blocks, [N,C/b,H,W,b], in the output's element type."""
     (kh, kw), (sh, sw) = attrs["kernel"], attrs["strides"]
     source = padded_window(x, attrs["pads"], pad_value)
     rh, rw = reduce_axis(kh, "rh"), reduce_axis(kw, "rw")
 
-    def element(n: Expr, c: Expr, h: Expr, w: Expr) -> Expr:
-        return reducer(source[n, c, h * sh + rh, w * sw + rw].astype(output.dtype), axis=(rh, rw))
+    def element(n: Expr, c: Expr, h: Expr, w: Expr, *block: Expr) -> Expr:
+        return reducer(source[(n, c, h * sh + rh, w * sw + rw, *block)].astype(output.dtype), axis=(rh, rw))
 
     return compute(output.shape, element, name)
 
@@ -52,8 +52,8 @@ def avg_pool2d(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Te
         start = index * strides[axis] - before
         return minimum(start + kernel[axis], x.shape[2 + axis]) - maximum(start, 0)
 
-    def element(n: Expr, c: Expr, h: Expr, w: Expr) -> Expr:
+    def element(n: Expr, c: Expr, h: Expr, w: Expr, *block: Expr) -> Expr:
         count = inside(h, 0, top, bottom) * inside(w, 1, left, right)
-        return total[n, c, h, w] / count.astype("float32")
+        return total[(n, c, h, w, *block)] / count.astype("float32")
 
     return compute(output.shape, element, "avg_pool2d")

@@ -17,6 +17,7 @@ from compiler.graph.interpreter import evaluate
 from compiler.graph.ir import Graph, Value
 from compiler.graph.layout import pack
 from compiler.ir import interp
+from runtime.thread_pool import PARALLEL_FOR, process_pool
 
 Runner = Callable[[Sequence[CpuKernel]], Callable[[CpuKernel, list[np.ndarray]], None]]
 _names = (f"test{i}" for i in itertools.count())
@@ -33,6 +34,7 @@ def _jit() -> llvm.LLJIT:
 def native(kernels: Sequence[CpuKernel]) -> Callable[[CpuKernel, list[np.ndarray]], None]:
     """Compiles the kernels to one object, links it and returns what calls one of them."""
     builder = llvm.JITLibraryBuilder().add_object_img(compile_kernels(kernels)).add_current_process()
+    builder.import_symbol(PARALLEL_FOR, process_pool().address)
     for kernel in kernels:
         builder.export_symbol(kernel.symbol)
     library = builder.link(_jit(), next(_names))

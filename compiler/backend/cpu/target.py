@@ -7,27 +7,27 @@ a kernel.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from compiler.backend.cpu_convolution import vector_conv2d
-from compiler.backend.cpu_schedule import default_schedule
+from compiler.backend.cpu.expressions import expression
+from compiler.backend.cpu.layouts import BlockedLayouts
+from compiler.backend.cpu.processor import Processor
+from compiler.backend.cpu.schedules import schedule_group
+from compiler.backend.cpu.workspace import workspaces_as_parameters
 from compiler.backend.llvm import compile_functions
-from compiler.errors import CodegenError, CompileError
+from compiler.errors import CodegenError
 from compiler.graph.fuse import FusedGroup, pattern_of
 from compiler.graph.ir import Node, Value
-from compiler.graph.layout import is_plain
 from compiler.ir import DTYPES, PrimFunc
 from compiler.lower.pipeline import PassContext, lower
-from compiler.ops import Pattern, get_op
-from compiler.ops.compute import ConstantOp, compute_of, has_compute
-from compiler.target import Target
-from compiler.te.tensor import ComputeOp, Tensor, placeholder
+from compiler.ops import Pattern
+from compiler.ops.compute import ConstantOp, has_compute
+from compiler.target import NodeLayouts, Target
+from compiler.te.tensor import placeholder
 
-# Expressions of the same meaning that run faster here than the general ones.
-_PREFERRED = {"conv2d": vector_conv2d}
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
 
@@ -36,25 +36,34 @@ class CpuKernel:
     """One compiled group.
 
     symbol: its C name, `void symbol(uint8_t *, ...)`. func: the lowered function. args: the values behind the
-    pointers in call order: inputs and constants, then `tables`, then outputs. tables: those of them that are
-    constants of the kernel's own (per-channel scales of an attribute) and belong to no graph.
+    pointers in call order: inputs and constants, then `tables`, then outputs, then `workspaces`. tables: those of them
+    that are constants of the kernel's own (per-channel scales of an attribute) and belong to no graph. workspaces:
+    memory that it needs while it runs.
     """
 
     symbol: str
     func: PrimFunc
     args: list[Value]
     tables: list[Value]
+    workspaces: list[Value] = field(default_factory=list)
 
 
 class CpuTarget(Target):
     """Compiles fused groups to functions of the host's C calling convention.
 
-    name: "cpu", unless several CPUs are told apart. Values keep the default layout; layout_transform converts from
-    and to other targets' layouts.
+    name: "cpu", unless several CPUs are told apart. processor: what code is generated for (default: this machine).
+    Float convolutions and what follows them keep their channels in blocks (see `layouts`), everything else the default
+    layout; layout_transform converts between them and to other targets' layouts.
     """
 
-    def __init__(self, name: str = "cpu") -> None:
+    def __init__(self, name: str = "cpu", processor: Processor | None = None) -> None:
         self.name = name
+        self.processor = processor or Processor.of()
+        self._layouts = BlockedLayouts(self.processor.lanes, lambda node: node.target == name)
+
+    def preferred_layouts(self, node: Node) -> NodeLayouts | None:
+        """Blocks of channels around float convolutions and what keeps them."""
+        return self._layouts.preferred(node)
 
     def supports(self, node: Node) -> str | None:
         """None, or why the CPU cannot run a node: no tensor expression, an empty or exotic tensor."""
@@ -77,9 +86,9 @@ class CpuTarget(Target):
             raise CodegenError(f"target '{self.name}' has no compile option {sorted(options)}; it has context")
         tensors = {value: placeholder(value.storage_shape, value.dtype, _c_name(value.name)) for value in group.inputs}
         for node in group.nodes:
-            tensors[node.output] = _expression(node, tensors)
+            tensors[node.output] = expression(node, tensors)
         outputs = [tensors[value] for value in group.outputs]
-        schedule = default_schedule(outputs)
+        schedule = schedule_group(outputs, self.processor)
         read = set(schedule.placeholders)
         args = [value for value in group.inputs if tensors[value] in read]
         tables: list[Value] = []
@@ -92,9 +101,16 @@ class CpuTarget(Target):
         args += [*tables, *group.outputs]
         symbol = symbol_of(group.output.name)
         func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
+        func = workspaces_as_parameters(func)
+        workspaces = [
+            Value(f"{group.output.name}.{buffer.name}.workspace", tuple(buffer.shape), buffer.dtype)
+            for buffer in func.params[len(args) :]
+        ]
+        args += workspaces
+        func.attrs["parallel"] = True
         # Element-wise kernels wait for memory: leaving multiply and add apart is free and keeps numpy's rounding.
         func.attrs["contract"] = any(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes)
-        return CpuKernel(symbol, func, args, tables)
+        return CpuKernel(symbol, func, args, tables, workspaces)
 
 
 def compile_kernels(
@@ -121,28 +137,3 @@ def symbol_of(name: str) -> str:
 
 def _c_name(name: str) -> str:
     return _NOT_IN_NAME.sub("_", name).strip("_")[:80] or "value"
-
-
-def _expression(node: Node, tensors: dict[Value, Tensor]) -> Tensor:
-    """The tensor expression of one node; CompileError where layouts or a plug-in's compute do not fit."""
-    if node.op != "layout_transform":
-        _check_layouts(node, (*node.inputs, node.output))
-    inputs = [tensors[value] for value in node.inputs]
-    attrs = get_op(node.op).bind(node.attrs)
-    result = _PREFERRED.get(node.op, compute_of(node.op))(inputs, attrs, node.output.type)
-    expected = (node.output.storage_shape, node.output.dtype)
-    if not isinstance(result.op, ComputeOp) or (result.shape, result.dtype) != expected:
-        raise CompileError(
-            f"node '{node.name}': the tensor expression of '{node.op}' must be a te.compute of "
-            f"{expected[1]}{list(expected[0])}, got {result!r}"
-        )
-    return result
-
-
-def _check_layouts(node: Node, values: Iterable[Value]) -> None:
-    for value in values:
-        if not is_plain(value.layout):
-            raise CompileError(
-                f"node '{node.name}': the CPU's {node.op} cannot use '{value.name}' in layout {value.layout}; "
-                f"a layout_transform must convert it"
-            )

@@ -1,0 +1,133 @@
+"""Direct convolution on channels in blocks: a tile of pixels by vectors of channels stays in registers.
+
+Every output element is a sum over input channels and the window; one input element, spread over a vector, is multiplied
+with one vector of weights for as many output channels. Weights come packed in the order in which they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compiler.backend.cpu.parallel import parallelize
+from compiler.backend.cpu.processor import Processor
+from compiler.ir import Expr
+from compiler.ops.compute.indexing import padded_window
+from compiler.ops.registry import Attrs
+from compiler.te.schedule import Schedule
+from compiler.te.stage import Stage
+from compiler.te.tensor import Tensor, compute, reduce_axis
+from compiler.te.tensor import sum as te_sum
+from compiler.tune.space import Knobs
+
+#: tags of the stages that the schedules below look for
+DIRECT, DEPTHWISE = "cpu.direct", "cpu.depthwise"
+
+
+def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> Tensor:
+    """Convolution, dense or depthwise, with blocked output.
+
+    Args:
+        inputs: x [N,C/b,H,W,b] or, dense only, [N,C,H,W]; w [O/v,C/b,kh,kw,b,v], [O/v,C,kh,kw,v] for an x without
+            blocks or [C/v,1,kh,kw,v] depthwise; perhaps a bias [O].
+        attrs: of the graph's conv2d.
+        shape: of the output, [N,O/v,H',W',v].
+    """
+    x, w = inputs[0], inputs[1]
+    (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
+    kh, kw = w.shape[2:4]
+    source = padded_window(x, attrs["pads"], attrs["pad_value"])
+    rh, rw = reduce_axis(kh, "rh"), reduce_axis(kw, "rw")
+    if attrs["groups"] > 1:
+
+        def depthwise(n: Expr, c: Expr, h: Expr, w_: Expr, lane: Expr) -> Expr:
+            pixel = source[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane]
+            return te_sum(pixel * w[c, 0, rh, rw, lane], axis=(rh, rw))
+
+        result = compute(shape, depthwise, "conv2d", tag=DEPTHWISE)
+    else:
+        rc = reduce_axis(w.shape[1], "rc")
+        inner = (reduce_axis(x.shape[4], "ri"),) if x.ndim == 5 else ()
+
+        def dense(n: Expr, o: Expr, h: Expr, w_: Expr, lane: Expr) -> Expr:
+            pixel = source[(n, rc, h * sh + rh * dh, w_ * sw + rw * dw, *inner)]
+            return te_sum(pixel * w[(o, rc, rh, rw, *inner, lane)], axis=(rc, rh, rw, *inner))
+
+        result = compute(shape, dense, "conv2d", tag=DIRECT)
+    if len(inputs) == 2:
+        return result
+    bias, block = inputs[2], shape[4]
+    return compute(shape, lambda n, o, h, w_, v: result[n, o, h, w_, v] + bias[o * block + v], "conv2d_bias")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Output elements held in registers: `rows` x `columns` pixels by `vectors` vectors of channels."""
+
+    vectors: int
+    rows: int
+    columns: int
+
+    @property
+    def registers(self) -> int:
+        """Accumulators, the weights of a step and the input element."""
+        return self.vectors * (self.rows * self.columns + 1) + 1
+
+
+def tiles(blocks: int, height: int, width: int, registers: int) -> list[Tile]:
+    """The tiles that fit the registers and divide the output, the one expected to be fastest first."""
+    found = []
+    for vectors in (d for d in range(1, 5) if blocks % d == 0):
+        for columns in (d for d in range(1, registers) if width % d == 0):
+            for rows in (d for d in range(1, 5) if height % d == 0):
+                tile = Tile(vectors, rows, columns)
+                if tile.registers <= registers and (rows == 1 or columns == width):
+                    found.append(tile)
+    return sorted(found, key=_cost)
+
+
+def _cost(tile: Tile) -> float:
+    """Cycles a multiply-accumulate, relative: two products and two loads a cycle, four cycles until a sum is ready."""
+    pixels = tile.rows * tile.columns
+    products = pixels * tile.vectors
+    return (max(products, pixels + tile.vectors, 8) + 0.3 * (pixels + 2 * tile.vectors)) / products
+
+
+def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
+    """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
+    n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    fitting = tiles(o.extent, h.extent, w.extent, processor.registers)
+    tile = Tile(*knobs.choice("tile", [(t.vectors, t.rows, t.columns) for t in fitting]))
+    oo, oi = out.split(o, factor=tile.vectors)
+    ho, hi = out.split(h, factor=tile.rows)
+    wo, wi = out.split(w, factor=tile.columns)
+    out.reorder(n, oo, ho, wo, hi, wi, oi, lane)
+    for axis in (hi, wi, oi):
+        out.unroll(axis)
+    out.vectorize(lane)
+    conv.compute_at(out, wo)
+    parallelize(out, [n, oo, ho])
+    _, co, ch, cw, clane = conv.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    reduce = conv.op.reduce_axis
+    conv.reorder(*reduce, ch, cw, co, clane)
+    for axis in (ch, cw, co):
+        conv.unroll(axis)
+    conv.vectorize(clane)
+
+
+def schedule_depthwise(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
+    """A row's tile of pixels in registers, the window's columns unrolled so that neighbours share loads."""
+    n, c, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
+    columns = knobs.choice("columns", sizes[::-1])
+    wo, wi = out.split(w, factor=columns)
+    out.unroll(wi)
+    out.vectorize(lane)
+    conv.compute_at(out, wo)
+    parallelize(out, [n, c, h])
+    _, _, _, cw, clane = conv.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    rh, rw = conv.op.reduce_axis
+    conv.reorder(rh, rw, cw, clane)
+    conv.unroll(cw)
+    conv.unroll(rw)
+    conv.vectorize(clane)

@@ -1,0 +1,26 @@
+"""Which loops run on several threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from compiler.te.stage import Stage
+from compiler.te.tensor import IterVar
+
+# So many tasks keep a few threads evenly busy; more only cost.
+_TASKS = 64
+
+
+def parallelize(stage: Stage, axes: Sequence[IterVar]) -> IterVar | None:
+    """Run the outermost loops `axes` (in loop order, leading ones) as tasks, as many of them fused as give enough."""
+    chosen: list[IterVar] = []
+    for axis in axes:
+        chosen.append(axis)
+        if math.prod(a.extent for a in chosen) >= _TASKS:
+            break
+    if math.prod(a.extent for a in chosen) == 1:
+        return None
+    fused = stage.fuse(*chosen)
+    stage.parallel(fused)
+    return fused

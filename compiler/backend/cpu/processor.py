@@ -1,0 +1,43 @@
+"""What schedules need to know about a processor, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from compiler.backend.llvm import Machine
+
+
+@dataclass(frozen=True)
+class Processor:
+    """One core, as a schedule sees it.
+
+    vector_bytes: width of a vector register. registers: how many there are. l1_bytes, l2_bytes: data caches of one
+    core. macs_per_cycle: float32 multiply-accumulates. stream_bytes_per_cycle: what one core reads of data that lies in
+    no cache of its own.
+    """
+
+    vector_bytes: int
+    registers: int
+    l1_bytes: int = 32 << 10
+    l2_bytes: int = 1 << 20
+    stream_bytes_per_cycle: float = 5.0
+
+    @property
+    def lanes(self) -> int:
+        """float32 elements of one vector."""
+        return self.vector_bytes // 4
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Two vector units."""
+        return 2 * self.lanes
+
+    @staticmethod
+    @lru_cache(maxsize=16)
+    def of(triple: str | None = None, cpu: str = "host") -> Processor:
+        """The processor that code for an LLVM triple and processor name runs on; CodegenError for unknown ones."""
+        bits = Machine.get(triple, cpu).vector_bits
+        wide = bits == 512
+        arm64 = triple is not None and triple.startswith("aarch64")
+        return Processor(bits // 8, 32 if wide or arm64 else 16)

@@ -1,0 +1,39 @@
+"""Which schedule a fused group gets: a template where one fits its reduction, else the general rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from compiler.backend.cpu import convolution
+from compiler.backend.cpu.default_schedule import default_schedule, inline_cheap
+from compiler.backend.cpu.processor import Processor
+from compiler.te.schedule import Schedule, create_schedule
+from compiler.te.stage import Stage
+from compiler.te.tensor import ComputeOp, Tensor
+from compiler.tune.space import Declaration, Knobs
+
+_TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], None]] = {
+    convolution.DIRECT: convolution.schedule_direct,
+    convolution.DEPTHWISE: convolution.schedule_depthwise,
+}
+
+
+def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs | None = None) -> Schedule:
+    """The schedule of a group's expressions.
+
+    knobs: the decisions of the template, if the group has one (default: what is expected to be fastest).
+    """
+    schedule = create_schedule(outputs)
+    anchor = next((s for s in schedule.stages if isinstance(s.op, ComputeOp) and s.op.tag in _TEMPLATES), None)
+    if anchor is None or len(outputs) != 1:
+        return default_schedule(outputs)
+    assert isinstance(anchor.op, ComputeOp)
+    template = _TEMPLATES[anchor.op.tag]
+    if anchor.is_output:
+        cached = schedule.cache_write(anchor.tensor, "local")
+        out, anchor = anchor, schedule[cached]
+    else:
+        out = schedule[outputs[0]]
+    inline_cheap(schedule)
+    template(schedule, anchor, out, processor, knobs or Declaration())
+    return schedule
