@@ -77,6 +77,7 @@ class Executor:
         self._cpu = _cpu_device(artifact)
         self._vdla = _device(artifact, config, sim, wave, board, timeout_s)
         self.config = self._vdla.config
+        self._stale = True  # the arena does not hold what a run starts from
 
     def close(self) -> None:
         """Gives back what a board lent; a simulator needs none of it."""
@@ -101,8 +102,12 @@ class Executor:
         arrays = check_inputs(self.artifact.inputs, inputs)
         started = time.perf_counter()
         arena = self._vdla.arena
-        arena.fill(0)
-        self._vdla.artifact.write_constants(arena)
+        if self._stale:
+            arena.fill(0)
+            self._vdla.artifact.write_constants(arena)
+            # A kernel writes its outputs and workspaces, nothing else, before it reads them; a program for VDLA may
+            # leave anything behind.
+            self._stale = not all(isinstance(step, CpuStep) for step in self.artifact.steps)
         for spec, array in arrays:
             arena[spec.offset : spec.offset + spec.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
         layers: list[LayerRecord] = []
