@@ -11,13 +11,22 @@ UNITS = ("load", "compute", "store")
 """The machine's units in the order of `InstructionTrace.unit`."""
 
 
+def total(*counts: Mapping[str, int]) -> dict[str, int]:
+    """The sums by name."""
+    sums: dict[str, int] = {}
+    for count in counts:
+        for name, value in count.items():
+            sums[name] = sums.get(name, 0) + value
+    return sums
+
+
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
     """One fused group of the model's operators.
 
-    `cycles` and `stalls` are None and empty where time was not simulated. A layer's cycles are those of its compute
-    instructions, waiting for them included (docs/timing.md says to which layer each cycle belongs), so the layers'
-    cycles add up to the total; `stalls` (cause -> cycles) are those in which the multipliers issued no product.
+    `cycles` and `stalls` are None and empty where a layer's time is not known. A layer's cycles are those of its
+    compute instructions, waiting for them included (docs/timing.md says to which layer each cycle belongs), so the
+    layers' cycles add up to the total; `stalls` (cause -> cycles) are those in which the multipliers issued no product.
     Bytes are whole bus words in a cycle simulation, the bytes copied in a functional one, without instruction fetch.
     """
 
@@ -71,20 +80,17 @@ class RunProfile:
     sim: str
     layers: tuple[LayerRecord, ...]
     trace: InstructionTrace | None
-    """None where time was not simulated."""
+    """None where single instructions have no time: on a board, and without time at all."""
     busy: Mapping[str, int]
     """Cycles in which each unit, and the memory's read port, was at work."""
     fetch_bytes: int
     """Bytes of instructions VDLA read."""
     wall_s: float
     """Seconds the run took on this computer, copying of inputs and outputs included."""
-
-    @property
-    def cycles(self) -> int | None:
-        """VDLA cycles of the whole run; None where time was not simulated."""
-        if self.trace is None:
-            return None
-        return sum(layer.cycles or 0 for layer in self.layers)
+    cycles: int | None
+    """VDLA cycles of the whole run; None where time is not known."""
+    stalls: Mapping[str, int]
+    """Of these, the cycles by cause in which no product was issued: the layers', where they have their own."""
 
     @property
     def macs(self) -> int:

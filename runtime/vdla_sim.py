@@ -2,73 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 
 from hw.config import Config
-from runtime.artifact import VdlaStep
-from runtime.profile import InstructionTrace, LayerRecord
+from runtime.artifact import Artifact, VdlaStep
+from runtime.device import LayerWave, VdlaRun
+from runtime.profile import InstructionTrace, LayerRecord, total
 from sim import cycle
 from sim.functional import copied_bytes, execute
 from sim.program import F, decode
 from sim.state import State
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VdlaRun:
-    """One program's share of a profile. `cycles`, `busy` and `trace` are 0, empty and None without time."""
-
-    layers: tuple[LayerRecord, ...]
-    fetch_bytes: int
-    cycles: int
-    busy: Mapping[str, int]
-    trace: InstructionTrace | None
-
-
-@dataclass(frozen=True, slots=True)
-class LayerWave:
-    """The waveform (VCD) of one layer's cycles, to be written to `path`; only for the RTL."""
-
-    layer: str
-    path: Path
-
-
 class VdlaSimDevice:
-    """A simulated VDLA."""
+    """A simulated VDLA: a `runtime.device.VdlaDevice` whose DRAM is an array."""
 
     def __init__(
-        self, config: Config, sim: Literal["functional", "cycle", "rtl"], wave: LayerWave | None = None
+        self,
+        artifact: Artifact,
+        config: Config,
+        sim: Literal["functional", "cycle", "rtl"],
+        wave: LayerWave | None = None,
     ) -> None:
+        self.artifact = artifact
         self.config = config
-        self.sim = sim
+        self.name = self.sim = sim
+        self.timed = self.traced = sim != "functional"
         self.wave = wave
+        self.arena = artifact.initial_arena()
 
     def execute(
         self,
         step: VdlaStep,
-        arena: np.ndarray,
         start_cycle: int,
         first_layer: int,
         progress: Callable[[int, int], None] | None = None,
     ) -> VdlaRun:
-        """Runs the step's program on `arena` (uint8, the device's DRAM from address 0), changing it in place.
-
-        Args:
-            start_cycle: cycle at which the program starts, for the trace.
-            first_layer: index in the profile of the step's first layer, for the trace.
-            progress: told (instructions retired, instructions in all) now and then.
+        """See `VdlaDevice`.
 
         Raises:
             ProgramError: for an illegal program; DeadlockError if it stops before its end; on the RTL also
                 RtlBuildError.
         """
         if self.sim == "functional":
-            return self._functional(step, arena)
-        return self._timed(step, arena, start_cycle, first_layer, progress)
+            return self._functional(step, self.arena)
+        return self._timed(step, self.arena, start_cycle, first_layer, progress)
 
     def _functional(self, step: VdlaStep, arena: np.ndarray) -> VdlaRun:
         program = decode(arena, step.program_addr, step.n_instr, self.config)
@@ -86,7 +67,10 @@ class VdlaSimDevice:
             )
             for layer in step.layers
         )
-        return VdlaRun(layers, step.n_instr * self.config.instruction_bytes, 0, {}, None)
+        return VdlaRun(layers, step.n_instr * self.config.instruction_bytes)
+
+    def close(self) -> None:
+        """See `VdlaDevice`; an array needs no closing."""
 
     def _run(self, step: VdlaStep, arena: np.ndarray, progress: Callable[[int, int], None] | None) -> cycle.CycleResult:
         program = step.program_addr, step.n_instr, self.config
@@ -137,4 +121,6 @@ class VdlaSimDevice:
             layer=owner,
         )
         fetch_bytes = result.fetch_beats * self.config.bus_bytes
-        return VdlaRun(tuple(layers), fetch_bytes, result.cycles, result.busy, trace)
+        return VdlaRun(
+            tuple(layers), fetch_bytes, result.cycles, result.busy, total(*(la.stalls for la in layers)), trace
+        )

@@ -17,6 +17,7 @@ from hw import isa
 from hw.config import Config
 from hw.errors import ProgramError
 from hw.isa import AluOp, AluSource, Buffer, Opcode
+from hw.words import rows_of, take_bits
 
 ADDRESS_SPACE = 1 << 32
 """Bytes that the machine's 32-bit addresses reach."""
@@ -101,8 +102,8 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
 
     Raises ProgramError, naming the first bad instruction, its field and the legal range, for: a program outside the
     memory or not aligned to the larger of instruction and bus word, an unknown opcode or operation, stray bits, a size
-    of 0, a token flag for a neighbour that the unit lacks, MULADD with an immediate source, a copy that leaves its
-    buffer or the memory. (Indices that depend on micro-ops are checked when the instruction executes.)
+    of 0, a token flag for a neighbour that the unit lacks, MULADD with an immediate source, bounds of REQUANT in the
+    wrong order, a copy that leaves its buffer or the memory. (Indices that depend on micro-ops are checked when the instruction executes.)
     """
     check_memory(memory)
     size = cfg.instruction_bytes
@@ -115,7 +116,7 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
     if address < 0 or address + count * size > memory.size:
         end = address + count * size
         raise ProgramError(f"program at {address:#x}..{end:#x} leaves the memory of {memory.size:#x} bytes")
-    words = np.ascontiguousarray(memory[address : address + count * size]).view("<u8").reshape(count, size // 8)
+    words = rows_of(memory[address : address + count * size], cfg)
     table = np.zeros((count, F.ROW), np.int64)
     opcodes = (words[:, 0] & np.uint64((1 << isa.OPCODE_BITS) - 1)).astype(np.int64)
     table[:, F.OPCODE] = opcodes
@@ -126,7 +127,7 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
             layout = isa.fields(opcode, cfg)
             selected = words[rows]
             for field in layout[1:]:
-                values = _bits(selected, field.offset, field.width)
+                values = take_bits(selected, field.offset, field.width)
                 if field.signed:
                     values -= (values >> (field.width - 1)) << field.width
                 if field.kind is not None and field.kind is not bool:
@@ -151,15 +152,6 @@ def check_memory(memory: np.ndarray) -> None:
         raise ProgramError("the memory image must be contiguous and writable")
     if memory.size > ADDRESS_SPACE:
         raise ProgramError(f"the memory image has {memory.size} bytes; 32-bit addresses reach {ADDRESS_SPACE}")
-
-
-def _bits(words: np.ndarray, offset: int, width: int) -> np.ndarray:
-    """Bits offset..offset+width-1 of each row's little-endian 64-bit words, as int64 (width < 64)."""
-    word, shift = divmod(offset, 64)
-    values = words[:, word] >> np.uint64(shift)
-    if shift + width > 64:
-        values = values | (words[:, word + 1] << np.uint64(64 - shift))
-    return (values & np.uint64((1 << width) - 1)).astype(np.int64)
 
 
 def _members(kind: Any) -> list[int]:
@@ -201,6 +193,8 @@ def _check(program: Program, memory_bytes: int) -> None:
             refuse(mask & (table[:, field] != 0), field.name.lower(), lambda _, text=text: text)
     immediate = (opcode == Opcode.ALU) & (table[:, F.OP] == AluOp.MULADD) & (table[:, F.SOURCE] == AluSource.IMM)
     refuse(immediate, "source", lambda _: "MULADD takes its operand from acc or aux, not imm")
+    crossed = (opcode == Opcode.REQUANT) & (table[:, F.LOW] > table[:, F.HIGH])
+    refuse(crossed, "low", lambda i: f"{table[i, F.LOW]} is more than high = {table[i, F.HIGH]}")
 
     steps_x, steps_y = table[:, F.X_SIZE] - 1, table[:, F.Y_SIZE] - 1
     sram_end = table[:, F.SRAM] + steps_x * table[:, F.X_SRAM] + steps_y * table[:, F.Y_SRAM] + table[:, F.SEG]

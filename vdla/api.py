@@ -12,8 +12,8 @@ import numpy as np
 
 from hw.config import Config
 from runtime.artifact import Artifact
+from runtime.device import LayerWave
 from runtime.executor import Executor, Progress, SimName
-from runtime.vdla_sim import LayerWave
 from vdla.report.model import Report
 from vdla.resolve import builtin_calibration, check_batch, model_source
 

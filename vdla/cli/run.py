@@ -9,8 +9,8 @@ import click
 
 from hw.config import Config
 from runtime.artifact import Artifact
+from runtime.device import LayerWave
 from runtime.executor import SimName
-from runtime.vdla_sim import LayerWave
 from vdla.api import simulate
 from vdla.cli.common import (
     calibration_option,

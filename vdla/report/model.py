@@ -62,10 +62,6 @@ class Report:
         """The content of report.json, of plain Python values; the schema is schema.json beside this file."""
         profile, config = self.profile, self.config
         cycles = profile.cycles
-        stalls: dict[str, int] = {}
-        for layer in profile.layers:
-            for cause, count in layer.stalls.items():
-                stalls[cause] = stalls.get(cause, 0) + count
         return {
             "schema": SCHEMA,
             "model": self.model,
@@ -77,7 +73,7 @@ class Report:
                 "macs": profile.macs,
                 "mac_floor_cycles": -(-profile.macs // config.macs_per_cycle),
                 "utilization": self.utilization,
-                "stalls": stalls,
+                "stalls": dict(profile.stalls),
                 "busy": dict(profile.busy),
                 "dram_read_bytes": profile.dram_read_bytes,
                 "dram_write_bytes": profile.dram_write_bytes,

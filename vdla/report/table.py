@@ -26,7 +26,9 @@ def print_line(console: Console, text: str) -> None:
 
 def layer_table(document: Document) -> Table:
     """One line a layer: where it ran, its cycles, how busy the multipliers were, what held them up most."""
-    timed = document["totals"]["cycles"] is not None
+    timed = document["totals"]["cycles"] is not None and any(
+        layer["cycles"] is not None for layer in document["layers"]
+    )
     config = document["config"]
     table = Table(title=f"{document['model']} on {config['name']} ({document['sim']})", title_justify="left")
     table.add_column("layer", overflow="fold")
@@ -56,6 +58,11 @@ def layer_table(document: Document) -> Table:
             cells.append(Text(layer.get("reason", "")))
         table.add_row(*cells)
     return table
+
+
+def how(document: Document) -> str:
+    """What the run was."""
+    return "run on the board" if document["sim"] == "board" else f"{document['sim']} simulation"
 
 
 def main_stall(stalls: Mapping[str, int], cycles: int | None) -> str:
@@ -90,7 +97,7 @@ def totals_lines(document: Document) -> list[str]:
     lines.append(f"{on_vdla} layers on VDLA, {on_cpu} on the CPU; {totals['macs']:,} MACs on VDLA")
     speed = f" ({cycles / totals['wall_s'] / 1e6:.1f} M cycles/s)" if cycles and totals["wall_s"] else ""
     compiled = f"compiled in {document['compile']['wall_s']:.2f} s, " if document["compile"]["wall_s"] else ""
-    lines.append(f"{compiled}{document['sim']} simulation in {totals['wall_s']:.2f} s{speed}")
+    lines.append(f"{compiled}{how(document)} in {totals['wall_s']:.2f} s{speed}")
     return lines
 
 
