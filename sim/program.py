@@ -103,7 +103,8 @@ def decode(memory: np.ndarray, address: int, count: int, cfg: Config) -> Program
     Raises ProgramError, naming the first bad instruction, its field and the legal range, for: a program outside the
     memory or not aligned to the larger of instruction and bus word, an unknown opcode or operation, stray bits, a size
     of 0, a token flag for a neighbour that the unit lacks, MULADD with an immediate source, bounds of REQUANT in the
-    wrong order, a copy that leaves its buffer or the memory. (Indices that depend on micro-ops are checked when the instruction executes.)
+    wrong order, a copy that leaves its buffer or the memory. (Indices that depend on micro-ops are checked when the
+    instruction executes.)
     """
     check_memory(memory)
     size = cfg.instruction_bytes

@@ -22,9 +22,16 @@ An AXI4-Lite slave, 32 bits wide. A write must have all its strobes; others chan
 To run a program: write PROGRAM_ADDRESS and PROGRAM_LENGTH (while not BUSY), then START to CONTROL; wait until BUSY is
 off, or for the interrupt; read STATUS. Nothing has to be reset between programs. The buffers keep their contents.
 
+A program of length 0 is DONE at once, without a cycle. Instructions are checked when they are dispatched, those before
+a bad one may have run by then. Any response of the memory but OKAY is an error.
+
 When anything goes wrong the machine asks for nothing more, lets what is under way on the memory port end, clears
 itself and stops with ERROR; the next START runs as if nothing had happened. What the abandoned program has stored until
-then stays. A write of RESET to CONTROL abandons a program in the same way, with neither DONE nor ERROR.
+then stays. A write of RESET to CONTROL abandons a program in the same way, with neither DONE nor ERROR. The reset line
+may come in any cycle, if it resets the memory port's other side too: it clears all registers, not the buffers.
+
+Addresses in DRAM are bytes of any alignment. A transfer that passes the end of the address space goes on at 0. Where no
+memory is, the memory's error response stops the program with READ or WRITE.
 
 Addresses of buffers are not checked by the machine: a program that leaves a buffer (which the compiler and the
 simulators refuse) reads or writes an undefined place in it, and ends all the same. One that waits for tokens that

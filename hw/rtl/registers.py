@@ -53,7 +53,8 @@ MEANING: Final[dict[type[IntEnum] | type[IntFlag], tuple[str, ...]]] = {
         "nothing",
         "an error response to a read burst",
         "an error response to a write burst",
-        "an unknown opcode or code, a flag for a missing neighbour, a count of 0, a bit beyond the fields",
+        "an unknown opcode or code, a flag for a missing neighbour, a count of 0, MULADD of an immediate, bounds of "
+        "REQUANT in the wrong order, a bit beyond the fields",
         "a program at an unaligned address, or one that passes the end of the address space",
     ),
 }

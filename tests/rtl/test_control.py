@@ -68,13 +68,6 @@ def test_only_a_write_to_the_status_clears_it() -> None:
     d.check_healthy()
 
 
-def test_program_of_length_zero() -> None:
-    d = driver()
-    assert d.run(d.case.address, 0) == Status.DONE
-    assert d.error == Error.NONE and d.read("RETIRED") == 0
-    d.check_healthy()
-
-
 @pytest.mark.parametrize("address, count", [(8, 1), (0x1004, 1), (0xFFFF_FFE0, 2), (0x20, 0xFFFF_FFFF)])
 def test_misplaced_program(address: int, count: int) -> None:
     d = driver()
@@ -142,24 +135,6 @@ def test_error_on_any_write_burst() -> None:
         assert d.error == Error.WRITE, f"burst {burst}"
         d.check_healthy()
     d.bench.close()
-
-
-@pytest.mark.parametrize(
-    "instruction, error",
-    [
-        (Load(buffer=isa.Buffer.INP, dram=0xFFFF_FFF0, seg=64), Error.READ),
-        (Load(buffer=isa.Buffer.INP, dram=0x8000_0001, seg=5), Error.READ),
-        (Store(dram=0xFFFF_FFF8, seg=30), Error.WRITE),
-    ],
-)
-def test_addresses_outside_the_memory(instruction: Instruction, error: Error) -> None:
-    """Also those that wrap at the end of the address space."""
-    d = driver()
-    case = Case.place([instruction], CFG, np.zeros(1 << 13, np.uint8), 0x1000)
-    d.attach(case.memory)
-    assert d.run(case.address, 1) & Status.ERROR
-    assert d.error == error
-    d.check_healthy()
 
 
 @pytest.mark.parametrize("hard", [False, True], ids=["register", "reset line"])

@@ -28,6 +28,7 @@ STATIC = [
     (Load(buffer=Buffer.INP, pop_prev=True), "pop_prev", "no previous neighbour"),
     (Store(push_next=True), "push_next", "no next neighbour"),
     (Alu(op=AluOp.MULADD, source=AluSource.IMM), "source", "MULADD"),
+    (Requant(low=3, high=2), "low", "3 is more than high = 2"),
     (Load(buffer=Buffer.WGT, sram=32760, seg=9), "sram", "byte 32769 of the wgt buffer of 32768 bytes"),
     (Load(buffer=Buffer.UOP, fill=True, seg=100, y_size=400, y_sram=100), "sram", "of the uop buffer"),
     (Store(sram=1590, seg=11), "sram", "byte 1601 of the out buffer of 1600 bytes"),
