@@ -54,9 +54,8 @@ class YosysFlow(Flow):
         ]  # fmt: skip
 
     def result(self, build: Build) -> Result:
-        stat = json.loads(build.path("utilization.json").read_text(encoding="utf-8"))
         timing = json.loads(build.path("timing.json").read_text(encoding="utf-8"))
-        units = count_units(stat, build.part.family)
+        units = read_units(build)
         return Result(
             used=sum(units.values(), Resources()),
             units=units,
@@ -66,6 +65,12 @@ class YosysFlow(Flow):
             files=("vdla.v", "netlist.json"),
             notes=("Counts are of the netlist: a placer may put two small LUTs into one.",),
         )
+
+
+def read_units(build: Build) -> dict[str, Resources]:
+    """Cost of each unit, from the synthesis step."""
+    stat = json.loads(build.path("utilization.json").read_text(encoding="utf-8"))
+    return count_units(stat, build.part.family)
 
 
 def yosys_step(name: str, *, script: str, reads: Sequence[str], writes: Sequence[str]) -> Step:

@@ -18,6 +18,7 @@ from vdla.cli.inspect import inspect_command
 from vdla.cli.pool import device_command, pool_group
 from vdla.cli.report import report_command
 from vdla.cli.run import run_command
+from vdla.cli.synth import synth_command
 from vdla.cli.tune import tune_command
 
 USER_ERROR = 2
@@ -41,6 +42,7 @@ COMMANDS = (
     explore_command,
     inspect_command,
     config_group,
+    synth_command,
     report_command,
 )
 

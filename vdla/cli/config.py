@@ -51,9 +51,10 @@ def list_command(as_json: bool) -> None:
 @json_option
 def show_command(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Show every parameter, what is derived from them, and the fingerprint."""
-    config = override(Config.load(name), settings)
+    board = Board.load(name)
+    config = override(board.config, settings)
     if as_json:
-        print_json(document(config))
+        print_json({**document(config), "area": area(config)})
         return
     console = stdout()
     table = Table(title=f"{config.name}, fingerprint {config.fingerprint}", title_justify="left")
@@ -70,6 +71,8 @@ def show_command(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     console.print(table)
     for key, value in derived(config).items():
         print_line(console, f"{key}: {value:,}")
+    for line in area_lines(board, config):
+        print_line(console, line)
 
 
 @config_group.command("check")
@@ -101,6 +104,33 @@ def derived(config: Config) -> dict[str, int]:
     values["uop_bytes"] = config.uop_bytes
     values["instruction_bytes"] = config.instruction_bytes
     return values
+
+
+def area(config: Config) -> dict[str, dict[str, float]]:
+    """Estimated cost on a Xilinx part, with one product a DSP (``plain``) and with two (``packed``)."""
+    # The model stands on the RTL's own shapes, and Amaranth takes a while to import.
+    from hw.area import estimate
+
+    return {name: estimate(config, packed).to_dict() for name, packed in (("plain", False), ("packed", True))}
+
+
+def area_lines(board: Board, config: Config) -> list[str]:
+    """The estimated cost, against the limits of the board's part if it has one that the estimate is for."""
+    from hw.synth.build import PACKING_FAMILIES
+    from hw.synth.parts import BRAM_NAMES, Part, Resources
+
+    lines = []
+    for name, cost in area(config).items():
+        counts = f"{cost['lut']:,} LUT, {cost['ff']:,} FF, {cost['dsp']:,} DSP, {cost['bram']:,} {BRAM_NAMES['xc7']}"
+        verdict = ""
+        if board.facts.get("family") in PACKING_FAMILIES:
+            part = Part.of(board)
+            excess = part.excess(Resources(**cost))
+            verdict = f": does not fit, {'; '.join(excess)}" if excess else f": fits {part.name}"
+        lines.append(
+            f"area, estimated, {'two products' if name == 'packed' else 'one product'} a DSP: {counts}{verdict}"
+        )
+    return lines
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The pictures: a roofline of the layers, a timeline of the units, an exploration's trade-offs. PNG bytes."""
+"""The pictures: a roofline of the layers, a timeline of the units, trade-offs, utilisation. PNG bytes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from matplotlib.ticker import NullLocator
 from runtime.profile import InstructionTrace
 from vdla.report.exploration import timed_rows
 from vdla.report.lanes import UNITS, lane, layer_spans, occupancy
+from vdla.report.synthesis import merged_units
 
 BINS = 1600
 """Columns of the timeline; each shows the share of its cycles in which a unit was at work."""
@@ -140,6 +141,32 @@ def trade_offs(document: Mapping[str, Any], keys: Sequence[str]) -> bytes:
         [Line2D([], []) for _ in lines], [_plain(line) for line in lines],
         loc="outside right upper", fontsize=7, frameon=False, handlelength=0, handletextpad=0,
     )  # fmt: skip
+    return _png(figure)
+
+
+def utilization(document: Mapping[str, Any]) -> bytes:
+    """A bar a resource: what each unit takes of the part, dearest first; a line at all that the part has."""
+    units, limits, names = merged_units(document), document["limits"], document["names"]
+    order = sorted(units, key=lambda unit: -max(units[unit][key] / limits[key] for key in names))
+    colours = matplotlib.colormaps["tab20"]
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = figure.subplots()
+    left = np.zeros(len(names))
+    for number, unit in enumerate(order):
+        shares = np.array([100 * units[unit][key] / limits[key] for key in names])
+        axes.barh(range(len(names)), shares, left=left, color=colours(number % 20), label=unit, edgecolor="white")
+        for row in np.flatnonzero(shares >= 4).tolist():
+            label = f"{unit}\n{list(units[unit].values())[row]:,}"
+            axes.text(left[row] + shares[row] / 2, row, label, fontsize=6, ha="center", va="center")
+        left += shares
+    axes.axvline(100, color="black", linewidth=1.2)
+    used = document["used"]
+    axes.set_yticks(range(len(names)), [f"{name}\n{used[key]:,} of {limits[key]:,}" for key, name in names.items()])
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(105, 1.05 * left.max()))
+    axes.set_xlabel("% of the part")
+    axes.set_title(_plain(f"{document['config']['name']} on {document['part']} ({document['flow']})"), fontsize=10)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, frameon=False)
     return _png(figure)
 
 
