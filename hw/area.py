@@ -1,9 +1,10 @@
 """What a machine costs on an FPGA, without synthesis: LUTs, flip-flops, DSPs and block RAMs of each unit.
 
-Memories are counted: their shapes are the RTL's, what they become is yosys' rule (`hw.block_memory`); so are the array's
-multipliers. For the rest a unit's cost is linear in a few sizes of the machine (`FEATURES`), with coefficients fitted to
-machines that were synthesised, whose costs by unit stand in ``area_calibration.yaml``; ``python -m benchmarks.synth
---calibrate`` makes that file again, as it must when the RTL changes. Counts are those of yosys for 7-series parts.
+Memories are counted: their shapes are the RTL's, what they become is yosys' rule (`hw.block_memory`); so are the
+multipliers of the array. For the rest a unit's cost is linear in a few sizes of the machine (`FEATURES`), with
+coefficients fitted to machines that were synthesised, whose costs by unit stand in ``area_calibration.yaml``;
+``python -m benchmarks.synth --calibrate`` makes that file again, as it must when the RTL changes. Counts are those of
+yosys for 7-series parts.
 """
 
 from __future__ import annotations
