@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from compiler.errors import CompileError
+from hw.area import estimate
 from hw.config import Config
 from hw.config_checks import did_you_mean
 from hw.errors import ConfigError, VdlaError
@@ -58,6 +59,8 @@ class Row:
         refusal: why there is no result - an illegal configuration, or a layer that does not fit; None when it ran.
         fingerprint, multipliers, buffer_bytes: of the machine; buffer_bytes is all on-chip buffers together. None
             and 0 when the configuration itself is illegal.
+        area: estimated cost on a Xilinx part (hw/area.py): ``"plain"`` with one product a DSP and ``"packed"`` with
+            two, each ``{"lut", "ff", "dsp", "bram"}``; empty when the configuration itself is illegal.
         cycles, time_ms, utilization: of one inference; None when refused, and in a functional simulation.
         stalls: cause -> cycles without a product.
         moved_to_cpu: operator -> reason, for those that do not fit this machine and ran on the CPU, but on VDLA in
@@ -71,6 +74,7 @@ class Row:
     fingerprint: str | None = None
     multipliers: int = 0
     buffer_bytes: int = 0
+    area: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     cycles: int | None = None
     time_ms: float | None = None
     utilization: float | None = None
@@ -290,6 +294,7 @@ class _Work:
                 "fingerprint": config.fingerprint,
                 "multipliers": config.macs_per_cycle,
                 "buffer_bytes": on_chip,
+                "area": {name: estimate(config, name == "packed").to_dict() for name in ("plain", "packed")},
             }
             artifact = compile(
                 self.source,

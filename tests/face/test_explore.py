@@ -55,6 +55,7 @@ def test_row_is_what_a_run_on_that_machine_gives(explored: vdla.Exploration) -> 
     assert row.fingerprint == config.fingerprint
     assert row.cycles == totals["cycles"] and row.time_ms == totals["time_ms"]
     assert row.dram_bytes == totals["dram_read_bytes"] + totals["dram_write_bytes"]
+    assert row.area["plain"]["dsp"] > row.area["packed"]["dsp"] > 16
     assert row.multipliers == 32 and row.buffer_bytes == 9 * 1024 and row.stalls == totals["stalls"]
 
 
