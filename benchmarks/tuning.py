@@ -20,12 +20,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.common import publish, table
-from compiler.tune.cost_model import XGBoostModel
+from compiler.tune.cost_model import CostModel, XGBoostModel
 from compiler.tune.database import Database
-from compiler.tune.features import KnobFeatures
+from compiler.tune.features import KnobFeatures, table_trees
 from compiler.tune.measure import Measurer
 from compiler.tune.search import Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
+from compiler.tune.search.model_guided import Features
 from compiler.tune.space import ConfigEntity, ConfigSpace
+from compiler.tune.tree_rnn import TreeRNN
 from compiler.tune.tuner import Task, measured_costs
 from hw.config import Config
 from vdla.tune.estimate import EstimateFeatures, estimates
@@ -37,6 +39,7 @@ from vdla.tune.templates import default_point, space_of, tile_of
 
 PICTURE = Path(__file__).with_name("tuning.png")
 BATCH = 8
+OBJECTIVES = ("rank", "regression")
 NEAR = 1.01
 """A cost within this factor of the best one known counts as having found it."""
 
@@ -45,6 +48,7 @@ NEAR = 1.01
 class Subject:
     """A convolution to tune, and everything that is known about it."""
 
+    config: Config
     operator: Operator
     space: ConfigSpace
     task: Task
@@ -63,7 +67,7 @@ class Subject:
             return spec, tile_of(ConfigEntity(space, point), cfg, spec)
 
         task = Task(name, key_of(cfg, spec), space, default, "cycles", job)
-        return Subject(operator, space, task, estimates(cfg, spec, space), LoopFeatures(cfg, spec, space))
+        return Subject(cfg, operator, space, task, estimates(cfg, spec, space), LoopFeatures(cfg, spec, space))
 
 
 Maker = Callable[[Subject, int], Explorer]
@@ -157,24 +161,24 @@ def model_rows(subject: Subject, database: Database) -> list[list[object]]:
     costs = np.array([r.cost for r in records], float)
     order = np.random.default_rng(0).permutation(len(points))
     train, test = order[: len(order) // 2], order[len(order) // 2 :]
+    loops = subject.loop_features
+    trees = LoopFeatures(subject.config, subject.operator.spec, subject.space, table_trees)
+    estimated = EstimateFeatures(subject.space, subject.estimated)
+    contenders: list[tuple[str, CostModel, Features]] = [("TreeRNN, loop tree", TreeRNN(), trees)]
+    for label, features in (("loops", loops), ("knobs", KnobFeatures(subject.space)), ("knobs + estimate", estimated)):
+        contenders += [(f"{objective}, {label}", XGBoostModel(objective), features) for objective in OBJECTIVES]
     rows: list[list[object]] = []
-    for label, features in (
-        ("loops", subject.loop_features),
-        ("knobs", KnobFeatures(subject.space)),
-        ("knobs + estimate", EstimateFeatures(subject.space, subject.estimated)),
-    ):
-        for objective in ("rank", "regression"):
-            model = XGBoostModel(objective)
-            started = time.process_time()
-            model.fit(features(points[train].tolist()), costs[train])
-            fitted = time.process_time()
-            many = subject.space.valid_indices().tolist()
-            model.predict(features(many))
-            speed = len(many) / (time.process_time() - fitted)
-            scores = model.predict(features(points[test].tolist()))
-            quality = rank_correlation(scores, -costs[test])
-            cells = [f"{quality:.3f}", f"{1000 * (fitted - started):.0f}", f"{speed:,.0f}"]
-            rows.append([f"{subject.operator.name} {objective}, {label}", len(train), *cells])
+    many = subject.space.valid_indices().tolist()
+    for label, model, features in contenders:
+        started = time.process_time()
+        model.fit(features(points[train].tolist()), costs[train])
+        fitted = time.process_time()
+        model.predict(features(many))
+        speed = len(many) / (time.process_time() - fitted)
+        scores = model.predict(features(points[test].tolist()))
+        quality = rank_correlation(scores, -costs[test])
+        cells = [f"{quality:.3f}", f"{1000 * (fitted - started):.0f}", f"{speed:,.0f}"]
+        rows.append([f"{subject.operator.name} {label}", len(train), *cells])
     return rows
 
 

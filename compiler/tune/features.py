@@ -74,17 +74,36 @@ class LoopTable:
     kinds: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Levels:
+    """Of every access of some programs, what holds at each of its loops, float [programs, accesses, loops + 1]; the
+    last place is inside all of them.
+
+    ``executed``: how often the loop starts.  ``inside``: iterations of it and of those in it.  ``touched``: elements
+    that these touch.
+    """
+
+    executed: np.ndarray
+    inside: np.ndarray
+    touched: np.ndarray
+
+    @staticmethod
+    def of(table: LoopTable) -> _Levels:
+        extents = table.extents[:, :ACCESSES].astype(float)
+        ones = np.ones((*extents.shape[:2], 1))
+        executed = np.concatenate([ones, np.cumprod(extents, axis=2)], axis=2)
+        moved = np.abs(table.steps[:, :ACCESSES]) * (extents - 1)[:, :, None, :]
+        spans = np.cumsum(moved[..., ::-1], axis=3)[..., ::-1]
+        spans = np.concatenate([spans, np.zeros_like(spans[..., :1])], axis=3) + 1
+        touched = np.minimum(spans, table.sizes[:, :ACCESSES, :, None]).prod(axis=2)
+        return _Levels(executed, executed[:, :, -1:] / executed, touched)
+
+
 def table_features(table: LoopTable) -> np.ndarray:
     """Features of the programs, float32 [programs, FEATURES]; counts as logarithms to base 2."""
-    extents = table.extents[:, :ACCESSES].astype(float)
-    programs, accesses, loops = extents.shape
-    ones = np.ones((programs, accesses, 1))
-    executed = np.concatenate([ones, np.cumprod(extents, axis=2)], axis=2)  # before loop l runs
-    inside = executed[:, :, -1:] / executed  # iterations of loop l and those in it
-    moved = np.abs(table.steps[:, :ACCESSES]) * (extents - 1)[:, :, None, :]
-    spans = np.cumsum(moved[..., ::-1], axis=3)[..., ::-1]
-    spans = np.concatenate([spans, np.zeros_like(spans[..., :1])], axis=3) + 1
-    touched = np.minimum(spans, table.sizes[:, :ACCESSES, :, None]).prod(axis=2)
+    levels = _Levels.of(table)
+    executed, inside, touched = levels.executed, levels.inside, levels.touched
+    programs, accesses, loops = executed.shape[0], executed.shape[1], executed.shape[2] - 1
     reuse = inside / touched
     out = np.zeros((programs, ACCESSES, _PER_ACCESS), np.float32)
     out[:, :accesses, 0] = _log(executed[:, :, -1])
@@ -97,6 +116,44 @@ def table_features(table: LoopTable) -> np.ndarray:
         out[:, :accesses, 5 + 2 * k] = _log(np.take_along_axis(reuse, level, 2)[:, :, 0])
     kinds = _log(table.kinds.reshape(programs, -1) + 1).astype(np.float32)
     return np.concatenate([out.reshape(programs, -1), kinds], axis=1)
+
+
+TREE_LOOPS = 16
+"""Loops around an access that the tree of a program has; of deeper nests the innermost."""
+
+TREE_FEATURES = 8
+"""Features of a loop in the tree of a program."""
+
+
+def table_trees(table: LoopTable) -> np.ndarray:
+    """The programs as trees for recurrent models, float32 [programs, ACCESSES * TREE_LOOPS * TREE_FEATURES].
+
+    A program is the set of its accesses, an access the chain of the loops around it, innermost first.  A loop: whether
+    it is there (extent above 1), its extent, how often it starts, elements touched and reuse, whether it moves the
+    access at all and whether along neighbouring elements, and (the same for all loops) the transfers it is part of.
+    """
+    levels = _Levels.of(table)
+    extents = table.extents[:, :ACCESSES]
+    steps = np.abs(table.steps[:, :ACCESSES])
+    moves = steps.any(axis=2)
+    unit = (steps[:, :, -1] == 1) & (steps[:, :, :-1] == 0).all(axis=2) if steps.shape[2] else moves
+    launches = np.broadcast_to(table.launches[:, :ACCESSES, None], extents.shape)
+    there = extents > 1
+    columns = (
+        there,
+        _log(extents),
+        _log(levels.executed[..., :-1]),
+        _log(levels.touched[..., :-1]),
+        _log(levels.inside[..., :-1] / levels.touched[..., :-1]),
+        moves,
+        unit,
+        _log(launches + 1),
+    )
+    values = np.stack([np.where(there, column, 0.0) for column in columns], axis=3)[:, :, ::-1]
+    out = np.zeros((len(extents), ACCESSES, TREE_LOOPS, TREE_FEATURES), np.float32)
+    kept = min(TREE_LOOPS, values.shape[2])
+    out[:, : values.shape[1], :kept] = values[:, :, :kept]
+    return out.reshape(len(extents), -1)
 
 
 def _log(values: np.ndarray) -> np.ndarray:

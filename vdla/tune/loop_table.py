@@ -6,7 +6,7 @@ off the lowered program.  Operators in other forms (patches, depthwise, a residu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -64,9 +64,19 @@ class _Accesses:
 
 
 class LoopFeatures:
-    """Features of points of a convolution's space, without lowering them."""
+    """Features of points of a convolution's space, without lowering them.
 
-    def __init__(self, cfg: Config, spec: Spec, space: ConfigSpace) -> None:
+    ``of_table``: which features, :func:`compiler.tune.features.table_features` or ``table_trees``.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        spec: Spec,
+        space: ConfigSpace,
+        of_table: Callable[[LoopTable], np.ndarray] = table_features,
+    ) -> None:
+        self._of_table = of_table
         assert isinstance(spec, conv2d.ConvSpec) and has_table(cfg, spec)
         self._cfg, self._spec, self._space = cfg, spec, space
         self._columns = {
@@ -78,7 +88,7 @@ class LoopFeatures:
         }
 
     def __call__(self, indices: Sequence[int]) -> np.ndarray:
-        return table_features(self.table(indices))
+        return self._of_table(self.table(indices))
 
     def table(self, indices: Sequence[int]) -> LoopTable:
         """The loop table of the points."""
