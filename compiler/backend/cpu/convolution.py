@@ -93,11 +93,16 @@ def _cost(tile: Tile) -> float:
     return (max(products, pixels + tile.vectors, 8) + 0.3 * (pixels + 2 * tile.vectors)) / products
 
 
+def tile_of(blocks: int, height: int, width: int, processor: Processor, knobs: Knobs) -> Tile:
+    """The tile that `knobs` choose."""
+    fitting = tiles(blocks, height, width, processor.registers)
+    return Tile(*knobs.choice("tile", [(t.vectors, t.rows, t.columns) for t in fitting]))
+
+
 def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
     """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
     n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    fitting = tiles(o.extent, h.extent, w.extent, processor.registers)
-    tile = Tile(*knobs.choice("tile", [(t.vectors, t.rows, t.columns) for t in fitting]))
+    tile = tile_of(o.extent, h.extent, w.extent, processor, knobs)
     oo, oi = out.split(o, factor=tile.vectors)
     ho, hi = out.split(h, factor=tile.rows)
     wo, wi = out.split(w, factor=tile.columns)

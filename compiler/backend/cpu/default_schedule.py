@@ -30,7 +30,7 @@ def default_schedule(outputs: Sequence[Tensor]) -> Schedule:
     """A schedule that stores reductions and padding, inlines everything else that is cheap to recompute, and runs a
     reduction tile by tile inside the element-wise stage that follows it."""
     schedule = create_schedule(outputs)
-    inline_cheap(schedule)
+    _inline(schedule)
     for stage in list(schedule.stages):
         if isinstance(stage.op, ComputeOp) and stage.op.reduce_axis:
             tile = _arrange(stage)
@@ -47,7 +47,7 @@ def _points(op: ComputeOp) -> int:
     return math.prod(axis.extent for axis in (*op.axis, *op.reduce_axis))
 
 
-def inline_cheap(schedule: Schedule) -> None:
+def _inline(schedule: Schedule) -> None:
     """Inline the stages that cost less to recompute where they are read than to store."""
     evaluations: dict[Stage, int] = {}
     for stage in reversed(schedule.stages):

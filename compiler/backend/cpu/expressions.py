@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from compiler.backend.cpu import winograd
 from compiler.backend.cpu.convolution import blocked_conv2d
 from compiler.backend.cpu.layouts import BLOCK_PRESERVING
+from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.vector_convolution import vector_conv2d
 from compiler.errors import CompileError
 from compiler.graph.ir import Node, Value
@@ -19,13 +21,13 @@ from compiler.te.tensor import ComputeOp, Tensor
 _PREFERRED: Mapping[str, Callable[[Sequence[Tensor], Attrs, TensorType], Tensor]] = {"conv2d": vector_conv2d}
 
 
-def expression(node: Node, tensors: Mapping[Value, Tensor]) -> Tensor:
+def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor) -> Tensor:
     """The tensor expression of one node; CompileError where layouts or a plug-in's compute do not fit."""
     inputs = [tensors[value] for value in node.inputs]
     attrs = get_op(node.op).bind(node.attrs)
     stored = TensorType(node.output.storage_shape, node.output.dtype)
     if node.op == "conv2d" and _blocked_convolution(node):
-        result = blocked_conv2d(inputs, attrs, stored.shape)
+        result = _convolution(node, inputs, attrs, stored.shape, processor)
     elif node.op in BLOCK_PRESERVING and _same_blocks(node):
         result = compute_of(node.op)(inputs, attrs, stored)
     else:
@@ -38,6 +40,17 @@ def expression(node: Node, tensors: Mapping[Value, Tensor]) -> Tensor:
             f"{stored.dtype}{list(stored.shape)}, got {result!r}"
         )
     return result
+
+
+def _convolution(
+    node: Node, inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int], processor: Processor
+) -> Tensor:
+    x, w = node.inputs[0], node.inputs[1]
+    if w.const is not None and not is_plain(x.layout) and winograd.applies(w.shape[2:], attrs):
+        transform = winograd.choose(x.shape, node.output.shape, processor)
+        if transform is not None:
+            return winograd.winograd_conv2d(inputs, w.const, attrs, shape, transform)
+    return blocked_conv2d(inputs, attrs, shape)
 
 
 def _blocked_convolution(node: Node) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import convolution
-from compiler.backend.cpu.default_schedule import default_schedule, inline_cheap
+from compiler.backend.cpu import convolution, winograd
+from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.processor import Processor
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
@@ -15,6 +15,7 @@ from compiler.tune.space import Declaration, Knobs
 _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], None]] = {
     convolution.DIRECT: convolution.schedule_direct,
     convolution.DEPTHWISE: convolution.schedule_depthwise,
+    winograd.WINOGRAD: winograd.schedule_winograd,
 }
 
 
@@ -29,11 +30,19 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         return default_schedule(outputs)
     assert isinstance(anchor.op, ComputeOp)
     template = _TEMPLATES[anchor.op.tag]
-    if anchor.is_output:
+    if anchor.is_output and anchor.op.reduce_axis:
         cached = schedule.cache_write(anchor.tensor, "local")
         out, anchor = anchor, schedule[cached]
     else:
         out = schedule[outputs[0]]
-    inline_cheap(schedule)
+    for stage in schedule.stages:
+        if _is_epilogue(schedule, anchor, stage):
+            stage.compute_inline()
     template(schedule, anchor, out, processor, knobs or Declaration())
     return schedule
+
+
+def _is_epilogue(schedule: Schedule, anchor: Stage, stage: Stage) -> bool:
+    """Whether a stage follows the anchor's and does not leave the group, or is an operand of one that does."""
+    after = isinstance(stage.op, ComputeOp) and stage is not anchor and not schedule.reads(anchor, stage)
+    return after and not stage.is_output

@@ -7,10 +7,12 @@ a kernel.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
+
+import numpy as np
 
 from compiler.backend.cpu.expressions import expression
 from compiler.backend.cpu.layouts import BlockedLayouts
@@ -26,7 +28,8 @@ from compiler.lower.pipeline import PassContext, lower
 from compiler.ops import Pattern
 from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
-from compiler.te.tensor import placeholder
+from compiler.te.schedule import create_schedule
+from compiler.te.tensor import Tensor, placeholder
 
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
@@ -59,6 +62,7 @@ class CpuTarget(Target):
     def __init__(self, name: str = "cpu", processor: Processor | None = None) -> None:
         self.name = name
         self.processor = processor or Processor.of()
+        self._lowered: dict[Hashable, PrimFunc] = {}
         self._layouts = BlockedLayouts(self.processor.lanes, lambda node: node.target == name)
 
     def preferred_layouts(self, node: Node) -> NodeLayouts | None:
@@ -77,7 +81,8 @@ class CpuTarget(Target):
         return None
 
     def compile(self, group: FusedGroup, *, context: PassContext | None = None, **options: Any) -> CpuKernel:
-        """Lower one group; the symbol is derived from its output's name, so it is unique within a graph.
+        """Lower one group. Groups of one signature share a function; its symbol is derived from the name of the first
+        one's output, so it is unique within a graph.
 
         `context` watches the lowering (dumps, timings). CompileError when an operator has no tensor expression or
         reads a layout that it does not understand.
@@ -86,31 +91,73 @@ class CpuTarget(Target):
             raise CodegenError(f"target '{self.name}' has no compile option {sorted(options)}; it has context")
         tensors = {value: placeholder(value.storage_shape, value.dtype, _c_name(value.name)) for value in group.inputs}
         for node in group.nodes:
-            tensors[node.output] = expression(node, tensors)
+            tensors[node.output] = expression(node, tensors, self.processor)
         outputs = [tensors[value] for value in group.outputs]
-        schedule = schedule_group(outputs, self.processor)
-        read = set(schedule.placeholders)
-        args = [value for value in group.inputs if tensors[value] in read]
-        tables: list[Value] = []
-        for tensor in schedule.placeholders:
-            if isinstance(tensor.op, ConstantOp):
-                name = f"{group.output.name}.{tensor.name}.{len(tables)}"
-                table = Value(name, tensor.shape, tensor.dtype, const=tensor.op.array)
-                tensors[table] = tensor
-                tables.append(table)
-        args += [*tables, *group.outputs]
-        symbol = symbol_of(group.output.name)
-        func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
-        func = workspaces_as_parameters(func)
+        args, tables = _arguments(group, outputs, tensors)
+        key = signature(group)
+        known = self._lowered.get(key)
+        if known is None:
+            schedule = schedule_group(outputs, self.processor)
+            symbol = symbol_of(group.output.name)
+            func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
+            func = workspaces_as_parameters(func)
+            func.attrs["parallel"] = True
+            # Element-wise kernels wait for memory: leaving multiply and add apart is free and keeps numpy's rounding.
+            func.attrs["contract"] = any(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes)
+            known = self._lowered[key] = func
         workspaces = [
             Value(f"{group.output.name}.{buffer.name}.workspace", tuple(buffer.shape), buffer.dtype)
-            for buffer in func.params[len(args) :]
+            for buffer in known.params[len(args) :]
         ]
-        args += workspaces
-        func.attrs["parallel"] = True
-        # Element-wise kernels wait for memory: leaving multiply and add apart is free and keeps numpy's rounding.
-        func.attrs["contract"] = any(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes)
-        return CpuKernel(symbol, func, args, tables, workspaces)
+        return CpuKernel(known.name, known, [*args, *workspaces], tables, workspaces)
+
+
+def _arguments(
+    group: FusedGroup, outputs: Sequence[Tensor], tensors: dict[Value, Tensor]
+) -> tuple[list[Value], list[Value]]:
+    """The kernel's arguments (what the expressions read, tables, outputs) and which of them are tables; tables are
+    added to `tensors`."""
+    placeholders = create_schedule(outputs).placeholders
+    read = set(placeholders)
+    args = [value for value in group.inputs if tensors[value] in read]
+    tables: list[Value] = []
+    for tensor in placeholders:
+        if isinstance(tensor.op, ConstantOp):
+            name = f"{group.output.name}.{tensor.name}.{len(tables)}"
+            table = Value(name, tensor.shape, tensor.dtype, const=tensor.op.array)
+            tensors[table] = tensor
+            tables.append(table)
+    return [*args, *tables, *group.outputs], tables
+
+
+def signature(group: FusedGroup) -> Hashable:
+    """What a group's kernel depends on: two groups with one signature share one kernel.
+
+    Operators, attributes and how they are joined; of inputs and outputs everything but names and elements.
+    """
+    number: dict[Value, int] = {}
+    values: list[Hashable] = []
+    for value in (*group.inputs, *(node.output for node in group.nodes)):
+        number[value] = len(values)
+        values.append((value.shape, value.dtype, value.layout, value.const is not None))
+    nodes = tuple(
+        (
+            node.op,
+            tuple((name, _frozen(node.attrs[name])) for name in sorted(node.attrs)),
+            tuple(number[value] for value in node.inputs),
+        )
+        for node in group.nodes
+    )
+    return tuple(values), nodes, tuple(number[value] for value in group.outputs)
+
+
+def _frozen(attribute: object) -> Hashable:
+    """An attribute's value as something that can be compared and hashed."""
+    if isinstance(attribute, np.ndarray):
+        return attribute.shape, attribute.dtype.str, attribute.tobytes()
+    if isinstance(attribute, list | tuple):
+        return tuple(map(_frozen, attribute))
+    return type(attribute).__name__, repr(attribute)
 
 
 def compile_kernels(
@@ -124,7 +171,8 @@ def compile_kernels(
     """
     if opt is None:
         opt = 1 if any(kernel.func.attrs["contract"] for kernel in kernels) else 3
-    return compile_functions([kernel.func for kernel in kernels], target_triple=target_triple, cpu=cpu, opt=opt)
+    functions = {id(kernel.func): kernel.func for kernel in kernels}
+    return compile_functions(list(functions.values()), target_triple=target_triple, cpu=cpu, opt=opt)
 
 
 def symbol_of(name: str) -> str:
