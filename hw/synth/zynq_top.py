@@ -33,7 +33,6 @@ class ZynqTop(Component):
     """The whole design. Its only pins are up to four LEDs: interrupt, running, heartbeat, out of reset."""
 
     def __init__(self, cfg: Config, leds: int = 0) -> None:
-        check_port(cfg)
         self._cfg, self._leds = cfg, leds
         super().__init__({"led": Out(leds)} if leds else {})
 
@@ -111,6 +110,7 @@ def top_verilog(cfg: Config, leds: int = 0) -> str:
 
     Raises ConfigError if the HP port does not fit the machine.
     """
+    check_port(cfg)
     return verilog.convert(ZynqTop(cfg, leds), name=TOP, emit_src=False)
 
 
