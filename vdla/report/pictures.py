@@ -155,8 +155,9 @@ def utilization(document: Mapping[str, Any]) -> bytes:
     for number, unit in enumerate(order):
         shares = np.array([100 * units[unit][key] / limits[key] for key in names])
         axes.barh(range(len(names)), shares, left=left, color=colours(number % 20), label=unit, edgecolor="white")
-        for row in np.flatnonzero(shares >= 4).tolist():
-            label = f"{unit}\n{list(units[unit].values())[row]:,}"
+        name = unit.rpartition(".")[2].removesuffix("_buffer")
+        for row in np.flatnonzero(shares > 0.7 * len(name)).tolist():
+            label = f"{name}\n{list(units[unit].values())[row]:,}"
             axes.text(left[row] + shares[row] / 2, row, label, fontsize=6, ha="center", va="center")
         left += shares
     axes.axvline(100, color="black", linewidth=1.2)
