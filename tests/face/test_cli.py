@@ -25,7 +25,7 @@ def model(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "command",
     [[], ["run"], ["compile"], ["inspect"], ["config"], ["config", "list"], ["config", "show"], ["config", "check"],
-     ["report"], ["explore"], ["tune"]],
+     ["report"], ["explore"], ["tune"], ["synth"]],
 )  # fmt: skip
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([*command, "--help"]) == 0
