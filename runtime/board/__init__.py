@@ -48,9 +48,9 @@ def connect(where: str, *, bitstream: str | Path | None = None, config: Config |
             raise BoardError("the RTL simulation needs a config")
         return RtlBoard(config)
     if kind == "uart" and rest:
-        from runtime.board.uart import SerialLine, UartBoard
+        from runtime.board.uart import UartBoard
 
-        return UartBoard(SerialLine(rest), name=where)
+        return UartBoard.open(rest)
     raise BoardError(f"'{where}' is no board; give {', '.join(PLACES)}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,8 +15,8 @@ from hw.harness import protocol
 from hw.harness.sdram import Chip
 from hw.harness.top import HarnessConfig
 from hw.rtl.registers import OFFSET, Error
-from runtime.board import BoardError, Driver, MachineError
-from runtime.board.uart import UartBoard
+from runtime.board import BoardError, Driver, MachineError, connect
+from runtime.board.uart import SerialLine, UartBoard
 from runtime.executor import Executor
 from tests.hw.harness.simulated_line import SimulatedLine, board_on
 
@@ -169,3 +171,21 @@ def test_silence_is_an_error() -> None:
 
     with pytest.raises(BoardError, match="did not answer READ_REGISTER in 4 attempts; check port, rate and bitstream"):
         board_on(Dead(), HARNESS, CFG)
+
+
+def test_a_serial_port_carries_bytes() -> None:
+    far, near = pty.openpty()
+    line = SerialLine(os.ttyname(near), 115_200)
+    data = bytes(range(256))
+    line.write(data)
+    assert os.read(far, 1024) == data
+    os.write(far, data)
+    assert line.read(200, 5.0) == data[:200] and line.read(100, 0.1) == data[200:]
+    line.close()
+    os.close(near)
+    os.close(far)
+
+
+def test_a_port_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(BoardError, match="cannot open the serial port /dev/nothing"):
+        connect("uart:/dev/nothing")
