@@ -31,7 +31,7 @@ class VdlaRun:
 
 @dataclass(frozen=True)
 class LayerWave:
-    """The waveform (VCD) of one layer's cycles, to be written to `path`; only for the RTL."""
+    """The waveform of one layer's cycles, to be written to `path`, a .vcd or .fst; only for the RTL."""
 
     layer: str
     path: Path

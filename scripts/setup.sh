@@ -37,6 +37,7 @@ if [ "$extras" = test ]; then
         command -v "${pair%%:*}" >/dev/null || missing="$missing $(echo "${pair#*:}" | tr ',' ' ')"
     done
     [ -e /usr/include/zlib.h ] || missing="$missing zlib1g-dev"
+    [ -e /usr/include/lz4.h ] || missing="$missing liblz4-dev"
     if [ -n "$missing" ]; then
         if ! command -v apt-get >/dev/null; then
             echo "error: the tests need these packages of Debian, or what they hold:$missing" >&2

@@ -37,10 +37,11 @@ _FAST = ("-O3", "-march=native", "-fno-strict-aliasing")
 _SLOW = ("-O1",)
 """For what Verilator marks as executed once (constructors, tracing tables)."""
 _UNOPTIMIZED = ("-O0",)
+_HUGE = ("-O1",)
 
 
 WaveFormat = Literal["vcd", "fst"]
-"""How waveforms are written: as text, or compressed (which needs zlib to build)."""
+"""How waveforms are written: as text, or compressed (which needs zlib and lz4 to build)."""
 _WAVES = (None, "vcd", "fst")
 """BENCH_WAVE in the harness, by index."""
 
@@ -57,17 +58,23 @@ def library(cfg: Config, *, wave: WaveFormat | None = None) -> Path:
     return library_of(_cached_verilog(cfg), cfg, wave=wave)
 
 
-def library_of(verilog: str, cfg: Config, *, wave: WaveFormat | None = None, bench: Path = HARNESS) -> Path:
-    """The same for given Verilog text, whose top module is `vdla` with the ports that the C++ file `bench` drives."""
+def library_of(
+    verilog: str, cfg: Config, *, wave: WaveFormat | None = None, bench: Path = HARNESS, huge: bool = False
+) -> Path:
+    """The same for given Verilog text, whose top module is `vdla` with the ports that the C++ file `bench` drives.
+
+    `huge` optimises little: for a design that would else be compiled for longer than it is run.
+    """
+    fast, level = (_HUGE, _HUGE) if huge else (_FAST, ())
 
     def make(folder: Path) -> Path:
         # Apart from the library: the model takes long, and the bench around it changes more often.
-        parts = (verilog, str(wave), importlib.metadata.version("verilator"), _host())
-        model = _cached("model", "", parts, lambda inner: _build_model(verilog, inner, wave, _FAST))
-        return _build(model, cfg, folder, wave, _FAST, bench)
+        parts = (verilog, str(wave), *level, importlib.metadata.version("verilator"), _host())
+        model = cached("model", "", parts, lambda inner: _build_model(verilog, inner, wave, fast))
+        return _build(model, cfg, folder, wave, fast, bench)
 
-    parts = (verilog, cfg.fingerprint, str(wave), _own_digest(), digest([bench]), _host())
-    return _cached("machine", ".so", parts, make)
+    parts = (verilog, cfg.fingerprint, str(wave), *level, _own_digest(), digest([bench]), _host())
+    return cached("machine", ".so", parts, make)
 
 
 def library_for_once(verilog: str, cfg: Config, folder: Path) -> Path:
@@ -90,13 +97,13 @@ def _cached_verilog(cfg: Config) -> str:
         return path
 
     # Apart from the library: most changes of the sources leave the Verilog of most machines as it is.
-    return _cached("verilog", ".v", (cfg.fingerprint, _sources_digest()), make).read_text(encoding="utf-8")
+    return cached("verilog", ".v", (cfg.fingerprint, _sources_digest()), make).read_text(encoding="utf-8")
 
 
 # ---- the cache --------------------------------------------------------------------------------------------------
 
 
-def _cached(kind: str, suffix: str, parts: Iterable[str], make: Callable[[Path], Path]) -> Path:
+def cached(kind: str, suffix: str, parts: Iterable[str], make: Callable[[Path], Path]) -> Path:
     """The file or folder that `make` makes in an empty folder and returns, made once for `parts`."""
     key = hashlib.sha256("\0".join((kind, *parts)).encode()).hexdigest()[:32]
     home = cache_directory() / "rtl"
@@ -153,7 +160,7 @@ def _build(
     flags = [*_common_flags(root, wave), *fast, f"-I{folder}", f"-I{model}"]
     _run([compiler, *flags, "-c", str(source), "-o", str(bench)], folder)
     objects = [str(bench), str(model / "fast.o"), str(model / "slow.o"), str(_runtime(root, compiler, wave))]
-    libraries = ["-lpthread", *(["-lz"] if wave == "fst" else [])]
+    libraries = ["-lpthread", *(["-llz4", "-lz"] if wave == "fst" else [])]
     _run([compiler, "-shared", "-o", str(target), *objects, *libraries], folder)
     return target
 
@@ -162,7 +169,7 @@ def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tupl
     """A folder with the headers and objects of the Verilated machine."""
     root, compiler = _tools()
     if wave == "fst":
-        _check_zlib(compiler, folder)
+        _check_compression(compiler, folder)
     (folder / "vdla.v").write_text(verilog, encoding="utf-8")
     command = [
         str(root / "bin" / "verilator_bin"), "--cc", "vdla.v", "--top-module", TOP, "--prefix", "Vdut",
@@ -179,7 +186,7 @@ def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tupl
     jobs = []
     for name, files, level in (
         ("fast", [f for f in made if f not in slow], fast),
-        ("slow", slow, _SLOW if fast is _FAST else fast),
+        ("slow", slow, _SLOW if fast is _FAST else _UNOPTIMIZED),
     ):
         source = model / f"{name}.cpp"
         source.write_text("".join(f'#include "{file.name}"\n' for file in files), encoding="utf-8")
@@ -193,15 +200,15 @@ def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tupl
     return model
 
 
-def _check_zlib(compiler: str, folder: Path) -> None:
-    """Raises RtlBuildError unless zlib can be compiled with."""
-    probe = folder / "zlib_probe.cpp"
-    probe.write_text("#include <zlib.h>\n", encoding="utf-8")
+def _check_compression(compiler: str, folder: Path) -> None:
+    """Raises RtlBuildError unless there is what Verilator compresses waveforms with."""
+    probe = folder / "probe.cpp"
+    probe.write_text("#include <lz4.h>\n#include <zlib.h>\n", encoding="utf-8")
     try:
         _run([compiler, "-fsyntax-only", str(probe)], folder)
     except RtlBuildError:
         raise RtlBuildError(
-            "waveforms as .fst need zlib and its header; install zlib1g-dev, or ask for a .vcd"
+            "waveforms as .fst need the headers of zlib and lz4; install zlib1g-dev and liblz4-dev, or ask for a .vcd"
         ) from None
 
 
@@ -237,7 +244,7 @@ def _runtime(root: Path, compiler: str, wave: WaveFormat | None) -> Path:
         _run([compiler, *flags, "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder)
         return target
 
-    return _cached("runtime", ".o", (_own_digest(), str(wave), _host()), make)
+    return cached("runtime", ".o", (_own_digest(), str(wave), _host()), make)
 
 
 def _tools() -> tuple[Path, str]:

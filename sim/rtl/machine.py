@@ -6,9 +6,10 @@ works on either.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -134,8 +135,7 @@ class Machine:
         self._bench.attach(memory, cfg.memory)
         with ExitStack() as stack:
             if wave is not None:
-                self._bench.wave(wave.path, wave.first, wave.last)
-                stack.callback(self._bench.wave_close)
+                stack.enter_context(self._waveform(wave))
             load, compute, store = of_unit
             recording = self._bench.record(
                 (load, compute, store, compute, load, compute, store, instructions), compute + 1
@@ -147,6 +147,19 @@ class Machine:
         # The memory is the caller's again.
         self._bench.attach(self._idle, cfg.memory)
         return _result(program, recording, counters, time.perf_counter() - begin)
+
+    @contextmanager
+    def _waveform(self, wave: Wave) -> Iterator[None]:
+        """Write a waveform meanwhile. It has its name when it is whole, also of a run that failed."""
+        unfinished = wave.path.with_name(f".{wave.path.name}.part")
+        # Verilator does not tell when it cannot write.
+        unfinished.touch()
+        self._bench.wave(unfinished, wave.first, wave.last)
+        try:
+            yield
+        finally:
+            self._bench.wave_close()
+            os.replace(unfinished, wave.path)
 
     def _start(self, address: int, count: int) -> None:
         self._bench.write(OFFSET["STATUS"], Status.DONE | Status.ERROR)
