@@ -41,7 +41,14 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
     help="functional: the bits only. cycle: the bits and the time of every instruction. rtl: the same on the Verilated "
     "hardware (needs Verilator and a C++ compiler).",
 )
-@click.option("--wave", metavar="LAYER", help="With --sim rtl: write the waveform of this layer to LAYER.vcd.")
+@click.option("--wave", metavar="LAYER", help="With --sim rtl: write the waveform of this layer.")
+@click.option(
+    "--wave-file",
+    "wave_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="X.vcd|X.fst",
+    help="Where to write it: as text, or compressed. Default: LAYER.vcd.",
+)
 @click.option(
     "--input",
     "input_path",
@@ -69,6 +76,7 @@ def run_command(
     settings: tuple[str, ...],
     sim: SimName,
     wave: str | None,
+    wave_path: Path | None,
     input_path: Path | None,
     output_path: Path | None,
     report_path: Path | None,
@@ -83,6 +91,7 @@ def run_command(
 
     MODEL is an ONNX file, a built-in network (e.g. resnet18) or a compiled artifact (model.vdla).
     """
+    layer_wave = _wave_of(wave, wave_path)
     with ExitStack() as stack:
         # An unwritable place must not be found out after the long work.
         folder = stack.enter_context(ReportFolder(report_path)) if report_path is not None else None
@@ -96,7 +105,7 @@ def run_command(
         else:
             inputs = random_inputs(artifact.inputs)
         with progress_bar("simulate") as progress:
-            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress, wave=_wave_of(wave))
+            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress, wave=layer_wave)
         if output_path is not None:
             save_outputs(output_path, report.outputs)
         if folder is not None:
@@ -111,8 +120,15 @@ def run_command(
             print_line(stdout(), tuned)
 
 
-def _wave_of(layer: str | None) -> LayerWave | None:
-    return None if layer is None else LayerWave(layer, Path(f"{layer.replace('/', '_')}.vcd"))
+def _wave_of(layer: str | None, path: Path | None) -> LayerWave | None:
+    if layer is None:
+        if path is not None:
+            raise UsageError(f"--wave-file {path} needs --wave LAYER: the waveform of which layer?")
+        return None
+    path = path or Path(f"{layer.replace('/', '_')}.vcd")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: {path.parent} is not a folder")
+    return LayerWave(layer, path)
 
 
 def _obtain(
