@@ -193,8 +193,11 @@ def _cpu_device(artifact: Artifact) -> CpuDevice | None:
 
 
 def _check_wave(wave: LayerWave, artifact: Artifact, sim: str) -> None:
+    from sim import rtl
+
     if sim != "rtl":
         raise InputError(f"only the RTL has waveforms, not {sim}; use sim rtl")
+    rtl.Wave.format_of(wave.path)
     names = [layer.name for step in artifact.steps if not isinstance(step, CpuStep) for layer in step.layers]
     if wave.layer not in names:
         near = difflib.get_close_matches(wave.layer, names, 1, 0.0)
