@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.board.interface import Board
     from runtime.cpu import CpuDevice
 
-SimName = Literal["functional", "cycle", "rtl"]
+SimName = Literal["functional", "cycle", "rtl", "gates"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, parts done, parts in all)."""
@@ -59,7 +59,7 @@ class Executor:
             config: the machine to run it on; by default the one it was compiled for. Only what lies outside the
                 hardware (clock, memory latencies, stall profile) may differ.
             sim: ``"functional"`` computes the bits, ``"cycle"`` also the time of every instruction; ``"rtl"`` runs the
-                Verilated RTL, which has the same time.
+                Verilated RTL, which has the same time, and ``"gates"`` the netlist of its synthesis (minutes to build).
             wave: with ``"rtl"``, the layer whose waveform is wanted, and the file for it.
             board: run on this board (see `runtime.board.connect`) instead of a simulator; `sim` is not used then.
             timeout_s: with a board, how long no instruction may retire.

@@ -24,7 +24,7 @@ class VdlaSimDevice:
         self,
         artifact: Artifact,
         config: Config,
-        sim: Literal["functional", "cycle", "rtl"],
+        sim: Literal["functional", "cycle", "rtl", "gates"],
         wave: LayerWave | None = None,
     ) -> None:
         self.artifact = artifact
@@ -76,6 +76,10 @@ class VdlaSimDevice:
         program = step.program_addr, step.n_instr, self.config
         if self.sim == "cycle":
             return cycle.run(arena, *program, progress=progress)
+        if self.sim == "gates":
+            from sim import gate
+
+            return gate.run(arena, *program, progress=progress)
         # Imports Amaranth, which takes a second that no other simulator should cost.
         from sim import rtl
 

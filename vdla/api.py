@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from compiler.lower import PassContext
     from compiler.te import Schedule, Tensor
+    from runtime.board.interface import Board
     from vdla.kernel import Kernel
     from vdla.target.target import Tiles
 
@@ -95,16 +96,19 @@ def simulate(
     config: Config | None = None,
     progress: Progress | None = None,
     wave: LayerWave | None = None,
+    board: Board | None = None,
 ) -> Report:
     """One inference with a report of where the time went.
 
     Args:
         artifact: from `compile` or `Artifact.load`.
         inputs: name -> array, or a single array when the model has one input.
-        sim: ``"cycle"`` (bits and time), ``"functional"`` (bits only) or ``"rtl"`` (the Verilated hardware).
+        sim: ``"cycle"`` (bits and time), ``"functional"`` (bits only), ``"rtl"`` (the Verilated hardware) or
+            ``"gates"`` (the netlist of its synthesis).
         config: the same machine with another clock or memory (latencies, stall profile), if not the artifact's own.
         progress: told ``(what, done, total)``.
         wave: with ``"rtl"``, the layer whose waveform is wanted, and the file for it.
+        board: run on this board (see `runtime.board.connect`); `sim` is not used then.
 
     Returns:
         The report; ``report.outputs`` are the outputs, ``report.document`` is report.json.
@@ -112,9 +116,10 @@ def simulate(
     Raises:
         InputError: when the inputs are not the declared ones.
         ArtifactError: when `config` is another machine.
+        BoardError: for everything that goes wrong on a board.
     """
-    executor = Executor(artifact, config, sim, wave)
-    return Report.of(artifact, executor.config, executor.run(inputs, progress))
+    with Executor(artifact, config, sim, wave, board=board) as executor:
+        return Report.of(artifact, executor.config, executor.run(inputs, progress))
 
 
 def build(

@@ -9,6 +9,7 @@ import click
 
 from hw.config import Config
 from runtime.artifact import Artifact
+from runtime.board import connect
 from runtime.device import LayerWave
 from runtime.executor import SimName
 from vdla.api import simulate
@@ -35,11 +36,20 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
 @config_options
 @click.option(
     "--sim",
-    type=click.Choice(["functional", "cycle", "rtl"]),
+    type=click.Choice(["functional", "cycle", "rtl", "gates"]),
     default="cycle",
     show_default=True,
     help="functional: the bits only. cycle: the bits and the time of every instruction. rtl: the same on the Verilated "
-    "hardware (needs Verilator and a C++ compiler).",
+    "hardware (needs Verilator and a C++ compiler). gates: on the netlist of its synthesis (needs Yosys, too).",
+)
+@click.option(
+    "--on",
+    "where",
+    metavar="BOARD",
+    help="Run on a board instead of a simulator: pynq (this computer's), uart:/dev/ttyUSB0, or rtl (a simulated one).",
+)
+@click.option(
+    "--bitstream", type=click.Path(path_type=Path), metavar="X.bit", help="With --on pynq: what to load first."
 )
 @click.option("--wave", metavar="LAYER", help="With --sim rtl: write the waveform of this layer.")
 @click.option(
@@ -75,6 +85,8 @@ def run_command(
     config_name: str | None,
     settings: tuple[str, ...],
     sim: SimName,
+    where: str | None,
+    bitstream: Path | None,
     wave: str | None,
     wave_path: Path | None,
     input_path: Path | None,
@@ -87,7 +99,7 @@ def run_command(
     database_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Run MODEL on the simulated accelerator.
+    """Run MODEL on the simulated accelerator, or on a board.
 
     MODEL is an ONNX file, a built-in network (e.g. resnet18) or a compiled artifact (model.vdla).
     """
@@ -104,8 +116,13 @@ def run_command(
             inputs = load_inputs(input_path, artifact.inputs)
         else:
             inputs = random_inputs(artifact.inputs)
-        with progress_bar("simulate") as progress:
-            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress, wave=layer_wave)
+        board = None
+        if where is not None:
+            board = stack.enter_context(connect(where, bitstream=bitstream, config=config if where == "rtl" else None))
+        elif bitstream is not None:
+            raise UsageError("--bitstream goes with --on pynq")
+        with progress_bar("simulate" if board is None else "run") as progress:
+            report = simulate(artifact, inputs, sim=sim, config=config, progress=progress, wave=layer_wave, board=board)
         if output_path is not None:
             save_outputs(output_path, report.outputs)
         if folder is not None:

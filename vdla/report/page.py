@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from vdla.report.exploration import change_text, moved_text
-from vdla.report.table import main_stall
+from vdla.report.table import how, main_stall
 
 GEMM_COLOUR = "#2f7d4f"
 STALL_COLOURS = (
@@ -25,6 +25,7 @@ def page(document: Mapping[str, Any], roofline: bytes | None, timeline: bytes | 
     colours |= {cause: STALL_COLOURS[i % len(STALL_COLOURS)] for i, cause in enumerate(causes)}
     return _template("page.html").render(
         d=document,
+        how=how,
         causes=causes,
         colours=colours,
         bars=[_bar(layer) for layer in document["layers"]],
