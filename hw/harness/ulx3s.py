@@ -71,7 +71,7 @@ class Ulx3s(Elaboratable):
         pll = PllSettings.of(OSCILLATOR_MHZ, self._cfg.clock_mhz)
         domain: Any = ClockDomain("sync")
         m.domains += domain
-        chip_clock, locked = Signal(), Signal()
+        chip_clock, locked = Signal(name="chip_clk"), Signal()
         late, eighths = pll.delayed_by(SDRAM_PHASE)
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -111,7 +111,7 @@ class Ulx3s(Elaboratable):
         drives = Signal()
         m.d.sync += drives.eq(pins.dq_oe)
         for k in range(DATA_BITS):
-            out, into = Signal(name=f"out_{k}"), Signal(name=f"into_{k}")
+            out, into = Signal(name=f"to_pin_{k}"), Signal(name=f"from_pin_{k}")
             m.submodules[f"out_{k}"] = self._register("OFS1P3DX", pins.dq_o[k], out)
             m.submodules[f"into_{k}"] = self._register("IFS1P3DX", into, pins.dq_i[k])
             m.submodules[f"pin_{k}"] = Instance("BB", i_I=out, i_T=~drives, o_O=into, io_B=self._chip_data[k])
