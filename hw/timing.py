@@ -17,7 +17,10 @@ FETCH_FIFO: Final = 16
 IN_FLIGHT: Final = 8
 """Instructions of one unit that have started and not retired, at most."""
 
-DECODE: Final = 2
+FETCH_DECODE: Final = 2
+"""From the cycle in which the last beat of an instruction is taken to the first in which it can be dispatched."""
+
+DECODE: Final = 3
 """From the cycle in which an instruction pops its tokens to the first cycle in which it can act."""
 
 GEMM_HAZARD: Final = 4
@@ -25,13 +28,13 @@ GEMM_HAZARD: Final = 4
 
 Multipliers and adder tree lie before the accumulate stage, which is bypassed into itself."""
 
-VECTOR_HAZARD: Final = 8
+VECTOR_HAZARD: Final = 9
 """As GEMM_HAZARD, for two ALU or REQUANT operations: multiply, shift, round and clip precede the bypass."""
 
 GEMM_LATENCY: Final = 6
 """From the issue of a GEMM operation to the cycle from which its accumulator is readable by anything else."""
 
-VECTOR_LATENCY: Final = 10
+VECTOR_LATENCY: Final = 11
 """From the issue of an ALU or REQUANT operation to the cycle from which its result is readable."""
 
 SYNC_LATENCY: Final = 1

@@ -50,12 +50,20 @@ def fetch_fifo(bus_bits: int, instruction_bits: int = 256, block: type[Fetch] = 
         under_way + stored <= size,
         (under_way & (beat_units - 1)) == 0,
     )
-    bench.claim("at most one instruction a cycle, to one unit", _at_most_one(fetch.dispatch))
+    bench.claim(
+        "at most one instruction a cycle, to one unit",
+        _at_most_one(fetch.dispatch),
+        _at_most_one(bench.inside("fetch.unit_bit")),
+    )
     bench.claim("an instruction goes only to a queue with room", (fetch.dispatch & ~fetch.room) == 0)
     bench.claim("nothing is dispatched before it is whole", ~dispatched | (stored >= instruction_units))
     bench.claim("nothing is requested or dispatched once stopped", ~fetch.stop | ~(fetch.request | dispatched))
+    beats_left = bench.inside("fetch.beats_left")
     bench.claim(
-        "a burst has at least one beat, and no more than there is room for",
+        "a burst has at least one beat, no more than are left, and no more than there is room for",
+        (fetch.beats == 0) == (beats_left == 0),
+        fetch.beats <= beats_left,
+        (fetch.beats == 0) | (fetch.beats * beat_units + bench.inside("fetch.most") == size),
         ~fetch.request | ((fetch.beats != 0) & (under_way + stored + fetch.beats * beat_units <= size)),
     )
     bursts = Signal(COUNT_BITS)
@@ -74,10 +82,12 @@ def _at_most_one(bits: Any) -> Any:
 
 
 def _ring(bench: Bench, fetch: Fetch, stored: Any, beat_units: int, instruction_units: int, dispatched: Any) -> None:
-    """The place of every unit, and one unit followed from the bus to its dispatch."""
+    """The place of every unit, in the FIFO or the decoder's register, and one followed from the bus to its dispatch."""
     m = bench.m
     size = FETCH_FIFO * instruction_units
     columns = max(beat_units, instruction_units)
+    held, ahead = bench.inside("fetch.held"), Signal(range(instruction_units + 1))
+    m.d.comb += ahead.eq(Mux(held, instruction_units, 0))
     place: dict[str, Any] = {}
     for side in ("write", "read"):
         place[side] = Signal(range(size), name=f"{side}_place")
@@ -85,17 +95,20 @@ def _ring(bench: Bench, fetch: Fetch, stored: Any, beat_units: int, instruction_
         column = bench.inside(f"fetch.{side}_column") if moving else 0
         m.d.comb += place[side].eq(bench.inside(f"fetch.{side}_row") * columns + column)
     bench.claim(
-        "its pointers are as far apart as it is full",
-        (distance(place["read"], place["write"], size) == stored)
-        | ((stored == size) & (place["read"] == place["write"])),
-        bench.inside("fetch.available") == stored >> exact_log2(instruction_units),
+        "its pointers are as far apart as it is full, without the instruction in the decoder's register",
+        ~held | (stored >= instruction_units),
+        (distance(place["read"], place["write"], size) == stored - ahead)
+        | ((stored - ahead == size) & (place["read"] == place["write"])),
+        bench.inside("fetch.available") == (stored - ahead) >> exact_log2(instruction_units),
     )
 
     width = len(Value.cast(fetch.data)) // beat_units
+    held_word = fetch.instruction.word_select
     following, at, before, value = Signal(), Signal(range(size)), Signal(COUNT_BITS), Signal(width)
     chosen = Signal(exact_log2(beat_units))
     m.d.comb += chosen.eq(anything(len(chosen)) if beat_units > 1 else 0)
     leaving = dispatched & (before < instruction_units)
+    registered = held & (before < instruction_units)
     with m.If(fetch.beat & ~following & anything(1)):
         m.d.sync += [
             following.eq(1),
@@ -110,11 +123,15 @@ def _ring(bench: Bench, fetch: Fetch, stored: Any, beat_units: int, instruction_
     words = Array(bench.word(f"fetch.column_{c}", at >> exact_log2(columns)) for c in range(columns))
     bench.claim(
         "what came leaves after exactly what came before it (nothing lost, doubled or overtaken)",
-        ~following | ((distance(place["read"], at, size) == before) & (before < stored)),
+        ~following | (before < stored),
+        ~following | registered | (distance(place["read"], at, size) == before - ahead),
     )
-    bench.claim("it stays what it was", ~following | (words[at[: exact_log2(columns)]] == value))
+    bench.claim(
+        "it stays what it was",
+        ~following | registered | (words[at[: exact_log2(columns)]] == value),
+        ~following | ~registered | (held_word(before[: exact_log2(instruction_units)], width) == value),
+    )
     bench.claim(
         "it is dispatched in its place in its instruction",
-        ~(following & leaving)
-        | (fetch.instruction.word_select(before[: exact_log2(instruction_units)], width) == value),
+        ~(following & leaving) | (held_word(before[: exact_log2(instruction_units)], width) == value),
     )

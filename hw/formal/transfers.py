@@ -25,9 +25,11 @@ def load_jobs(bus_bits: int, block: type[LoadUnit] = LoadUnit) -> Bench:
     bench = Bench("loads before their walk", f"{bus_bits}-bit bus")
     unit = bench.add("load", block(Config(bus_bits=bus_bits)), driven=("start",))
     undone = _behind(bench, unit, DONE_LATENCY, DONE_LATENCY)
-    decoding, level, walking = (bench.inside(f"load.{n}") for n in ("decoding", "jobs.level", "walker.valid"))
+    started, decoding = bench.inside("load.started"), bench.inside("load.decoding")
+    level, walking = bench.inside("load.jobs.level"), bench.inside("load.walker.valid")
     bench.claim(
-        "each load not done is decoded, queued or walked: none lost or doubled", undone == decoding + level + walking
+        "each load not done is decoded, queued or walked: none lost or doubled",
+        undone == started + decoding + level + walking,
     )
     _fifo(bench, "load.jobs", push=decoding, pop=bench.inside("load.jobs.r_en"))
     return bench
@@ -58,6 +60,7 @@ def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUn
         unanswered <= outstanding,
         answerable <= unanswered,
         owed == unanswered - answerable,
+        bench.inside("store.due") == (owed != 0),
         (issued - bench.inside("store.answered"))[:OUTSTANDING_BITS] == unanswered,
     )
     decoding, busy, full, valid = (bench.inside(f"store.{n}") for n in ("decoding", "busy", "_full", "valid"))
@@ -66,8 +69,9 @@ def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUn
     ends = full & bench.inside("store.last_of_all")
     bench.claim(
         "a store's end is in one place of the pipeline, with nothing behind it",
-        busy == (decoding + walking + ends_next + ends),
+        busy == (bench.inside("store.started") + decoding + walking + ends_next + ends),
         ~ends_next | bench.inside("store.beat_end"),
+        ~bench.inside("store.walker.end") | bench.inside("store.walker.beat_end"),
         ~(valid & ~ends_next) | walking,
         ~(full & ~ends) | walking | ends_next,
     )
@@ -85,6 +89,7 @@ def compute_stages(batch: int, block: type[Sequencer] = Sequencer) -> Bench:
     bench.claim(
         "each instruction not done is in one of the two stages: none lost or doubled",
         undone == bench.inside("sequencer.decoded") + unit.issuing,
+        ~bench.inside("sequencer.prepared") | bench.inside("sequencer.decoded"),
     )
     bench.claim("nothing is complete before the cycle after its end", ~unit.done | (unit.latency != 0))
     return bench

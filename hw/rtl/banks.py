@@ -47,7 +47,8 @@ class LoadBuffer(Component):
     """A buffer written by load in pieces and read by compute in vectors.
 
     A piece is given as its first bus word's index `word`, its bytes rotated to their place in a bus word, and the bytes
-    to write in that word (`mask_low`) and the next (`mask_high`). Vector `index` stands at `vector` one cycle later.
+    to write in that word (`mask_low`) and the next (`mask_high`). Vector `index` stands at `vector` one cycle later,
+    and stays there while `read` is off.
     """
 
     def __init__(self, size: int, vector_bytes: int, word_bytes: int) -> None:
@@ -59,6 +60,7 @@ class LoadBuffer(Component):
                 "bytes": In(BYTE_BITS * word_bytes),
                 "mask_low": In(word_bytes),
                 "mask_high": In(word_bytes),
+                "read": In(1, init=1),
                 "index": In(range(max(2, g.depth))),
                 "vector": Out(BYTE_BITS * vector_bytes),
             }
@@ -74,7 +76,7 @@ class LoadBuffer(Component):
             read.append(out.data)
             m.d.comb += [
                 out.addr.eq(self.index[g.vector_bits :]),
-                out.en.eq(1),
+                out.en.eq(self.read),
                 into.addr.eq(rows[c]),
                 into.data.eq(self.bytes),
             ]
@@ -86,7 +88,8 @@ class LoadBuffer(Component):
             m.d.comb += self.vector.eq(Cat(*read))
         else:
             which = Signal(g.vector_bits)
-            m.d.sync += which.eq(self.index[: g.vector_bits])
+            with m.If(self.read):
+                m.d.sync += which.eq(self.index[: g.vector_bits])
             m.d.comb += self.vector.eq(Cat(*read).word_select(which, BYTE_BITS * g.vector))
         return m
 

@@ -16,7 +16,8 @@ from hw.timing import CAUSES
 class ComputeUnit(Component):
     """GEMM, ALU, REQUANT and SYNC.
 
-    The control signals are the sequencer's. Of each buffer, vector `*_index` is wanted at `*_vector` in the next cycle.
+    The control signals are the sequencer's. Of each buffer, vector `*_index` is wanted at `*_vector` in the next cycle;
+    of the micro-ops only with `uop_read`, to stay there until the next one.
     `out_write`: `out_vector` goes to output vector `out_index`.
     """
 
@@ -32,6 +33,7 @@ class ComputeUnit(Component):
                 "busy": Out(1),
                 "issuing": Out(1),
                 "cause": Out(range(len(CAUSES))),
+                "uop_read": Out(1),
                 "uop_index": Out(cfg.uop_index_bits),
                 "uop_vector": In(BYTE_BITS * cfg.uop_bytes),
                 "inp_index": Out(cfg.inp_index_bits),
@@ -58,6 +60,7 @@ class ComputeUnit(Component):
             sequencer.instruction.eq(self.instruction),
             *(getattr(self, n).eq(getattr(sequencer, n)) for n in ("free", "done", "latency", "busy", "issuing")),
             self.cause.eq(sequencer.cause),
+            self.uop_read.eq(sequencer.uop_read),
             self.uop_index.eq(sequencer.uop_index),
             sequencer.uop.eq(self.uop_vector[: uop_layout(cfg).size]),
             gemm.operation.eq(operation),

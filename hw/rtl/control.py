@@ -59,11 +59,11 @@ class ControlUnit(Component):
         done, failed, error = Signal(), Signal(), Signal(Error)
         stopping, preparing = Signal(), Signal()
         idle, finished, retired = Signal(), Signal(), Signal(LENGTH_BITS)
-        retired_now = Signal(LENGTH_BITS)
+        # What retired in the last cycle is counted in this one.
+        left, just = Signal(LENGTH_BITS), Signal(range(2 * len(Unit) + 1))
         m.d.comb += [
             idle.eq(~self.running & ~stopping & ~preparing & ~self.start),
-            retired_now.eq(retired + sum(self.retires)),
-            finished.eq(self.running & (retired_now == self.length)),
+            finished.eq(self.running & (left == (just + sum(self.retires))[: len(just)])),
             self.stop.eq(stopping | self.reset),
             self.interrupt.eq(enable & (done | failed)),
         ]
@@ -82,8 +82,10 @@ class ControlUnit(Component):
         m.d.comb += begin.eq((control & Control.START).any() & idle)
         aligned, fits = self._placed()
         m.d.sync += [preparing.eq(0), self.start.eq(0), self.reset.eq(0)]
+        m.d.sync += [just.eq(Mux(self.running, sum(self.retires), 0)), retired.eq(retired + just), left.eq(left - just)]
         with m.If(begin):
-            m.d.sync += [done.eq(0), failed.eq(0), error.eq(Error.NONE), retired.eq(0)]
+            m.d.sync += [done.eq(0), failed.eq(0), error.eq(Error.NONE)]
+            m.d.sync += [just.eq(0), retired.eq(0), left.eq(self.length)]
             with m.If(self.length == 0):
                 m.d.sync += done.eq(1)
             with m.Elif(aligned & fits):
@@ -94,8 +96,6 @@ class ControlUnit(Component):
             m.d.sync += self.start.eq(1)
         with m.If(self.start):
             m.d.sync += self.running.eq(1)
-        with m.If(self.running):
-            m.d.sync += retired.eq(retired_now)
         with m.If(finished):
             m.d.sync += [self.running.eq(0), done.eq(1)]
 
@@ -122,7 +122,7 @@ class ControlUnit(Component):
             "PROGRAM_ADDRESS": self.address,
             "PROGRAM_LENGTH": self.length,
             "ERROR": error,
-            "RETIRED": retired,
+            "RETIRED": retired + just,
             "FINGERPRINT_LOW": fingerprint[:LITE_BITS],
             "FINGERPRINT_HIGH": fingerprint[LITE_BITS:],
             **counters,
@@ -141,28 +141,37 @@ class ControlUnit(Component):
         """Cycles, busy cycles, and cycles by cause.
 
         Whether a cycle without any compute instruction is one of `fetch` or of `drain` shows later: they are kept apart
-        until the next instruction comes, or the end.
+        until the next instruction comes, or the end. They count what was in the cycle before.
         """
+        running, waiting, last = Signal(), Signal(), Signal()
+        cause, working = Signal.like(self.cause), Signal.like(self.working)
+        m.d.sync += [
+            running.eq(self.running),
+            waiting.eq(self.waiting),
+            last.eq(finished),
+            cause.eq(self.cause),
+            working.eq(self.working),
+        ]
         cycles = Signal(COUNTER_BITS)
         undecided = Signal(LITE_BITS)
         busy = {u: Signal(LITE_BITS, name=f"busy_{u.name.lower()}") for u in Unit}
         causes = {name: Signal(LITE_BITS, name=f"cycles_{name}") for name in CAUSES}
         with m.If(begin):
             m.d.sync += [s.eq(0) for s in (cycles, undecided, *busy.values(), *causes.values())]
-        with m.Elif(self.running):
+        with m.Elif(running):
             m.d.sync += cycles.eq(cycles + 1)
             for unit, counter in busy.items():
-                m.d.sync += counter.eq(counter + self.working[unit])
-            with m.If(self.waiting):
+                m.d.sync += counter.eq(counter + working[unit])
+            with m.If(waiting):
                 m.d.sync += undecided.eq(undecided + 1)
             with m.Else():
                 m.d.sync += undecided.eq(0)
                 m.d.sync += causes["fetch"].eq(causes["fetch"] + undecided)
                 for code, name in enumerate(CAUSES):
                     if name not in ("fetch", "drain"):
-                        m.d.sync += causes[name].eq(causes[name] + (self.cause == code))
-            with m.If(finished):
-                m.d.sync += causes["drain"].eq(undecided + self.waiting)
+                        m.d.sync += causes[name].eq(causes[name] + (cause == code))
+            with m.If(last):
+                m.d.sync += causes["drain"].eq(undecided + waiting)
         return {
             "CYCLES_LOW": cycles[:LITE_BITS],
             "CYCLES_HIGH": cycles[LITE_BITS:],

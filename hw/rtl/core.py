@@ -200,6 +200,8 @@ class Core(Component):
                 buffer.index.eq(getattr(compute, f"{name}_index")),
                 getattr(compute, f"{name}_vector").eq(buffer.vector),
             ]
+            if kind == Buffer.UOP:
+                m.d.comb += buffer.read.eq(compute.uop_read)
         m.submodules.out_buffer = out = StoreBuffer(cfg.out_buffer, cfg.out_vector_bytes, cfg.bus_bytes)
         m.d.comb += [
             out.write.eq(compute.out_write),

@@ -9,7 +9,7 @@ from hw.rtl.decode import Decoder
 from hw.rtl.hdl import Array, Cat, Component, In, Memory, Module, Mux, Out, Signal
 from hw.rtl.layouts import BYTE_BITS
 from hw.rtl.logic import exact_log2
-from hw.rtl.walk import burst_beats
+from hw.rtl.walk import burst_of
 from hw.timing import FETCH_FIFO
 
 LENGTH_BITS = 32
@@ -55,44 +55,65 @@ class Fetch(Component):
 
         # Room is reserved when a burst is granted and given back when an instruction is dispatched.
         beats_left = Signal(LENGTH_BITS + exact_log2(instruction_units))
-        reserved = Signal(range(fifo_units + 1))
+        reserved, most = (Signal(range(fifo_units + 1), name=n) for n in ("reserved", "most"))
         dispatched = self.dispatch.any()
         m.d.comb += [
-            self.beats.eq(burst_beats(longest, self.word, beats_left, bus)),
-            self.request.eq((beats_left != 0) & (reserved + self.beats * beat_units <= fifo_units) & ~self.stop),
+            self.request.eq((self.beats != 0) & (reserved <= most) & ~self.stop),
         ]
         m.d.sync += reserved.eq(
             reserved + Mux(self.granted, self.beats * beat_units, 0) - Mux(dispatched, instruction_units, 0)
         )
+        # The next burst is worked out whether or not this one is granted.
+        next_word = Signal.like(self.word)
+        next_left = Signal.like(beats_left)
         with m.If(self.start):
-            m.d.sync += [
-                self.word.eq(self.address >> exact_log2(bus)),
-                beats_left.eq((self.length * instruction_units + (beat_units - 1)) >> exact_log2(beat_units)),
+            m.d.comb += [
+                next_word.eq(self.address >> exact_log2(bus)),
+                next_left.eq((self.length * instruction_units + (beat_units - 1)) >> exact_log2(beat_units)),
             ]
-        with m.Elif(self.granted):
-            m.d.sync += [self.word.eq(self.word + self.beats), beats_left.eq(beats_left - self.beats)]
+        with m.Else():
+            m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(beats_left - self.beats)]
+        next_beats, _ = burst_of(longest, next_word, next_left, bus)
+        with m.If(self.start | self.granted):
+            m.d.sync += [
+                self.word.eq(next_word),
+                beats_left.eq(next_left),
+                self.beats.eq(next_beats),
+                most.eq(fifo_units - next_beats * beat_units),
+            ]
 
-        complete = self._store(m, dispatched, beat_units, instruction_units)
+        # A register between FIFO and queues, with what the decoder says about the instruction in it.
+        held, legal, take = (Signal(name=n) for n in ("held", "legal", "take"))
+        unit_bit = Signal(len(Unit))
+        head, complete = self._store(m, take, beat_units, instruction_units)
         available = Signal(range(FETCH_FIFO + 1))
-        left = Signal(LENGTH_BITS)
-        m.d.sync += available.eq(available + Mux(complete, beat_units, 0) - dispatched)
+        left, more = Signal(LENGTH_BITS, name="left"), Signal(name="more")
+        m.d.comb += take.eq((available != 0) & (~held | dispatched))
+        m.d.sync += available.eq(available + Mux(complete, beat_units, 0) - take)
         with m.If(self.start):
-            m.d.sync += left.eq(self.length)
+            m.d.sync += [left.eq(self.length), more.eq(self.length != 0)]
         with m.Elif(dispatched):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1)]
 
         m.submodules.decoder = decoder = Decoder(cfg)
         present = Signal()
         m.d.comb += [
-            present.eq((available != 0) & (left != 0) & ~self.stop),
-            decoder.instruction.eq(self.instruction),
-            self.illegal.eq(present & ~decoder.legal),
-            self.dispatch.eq(decoder.unit & self.room & (present & decoder.legal).replicate(len(Unit))),
+            present.eq(held & more & ~self.stop),
+            decoder.instruction.eq(head),
+            self.illegal.eq(present & ~legal),
+            self.dispatch.eq(unit_bit & self.room & (present & legal).replicate(len(Unit))),
         ]
+        with m.If(take):
+            m.d.sync += [held.eq(1), self.instruction.eq(head), unit_bit.eq(decoder.unit), legal.eq(decoder.legal)]
+        with m.Elif(dispatched):
+            m.d.sync += held.eq(0)
         return m
 
-    def _store(self, m: Module, dispatched: Signal, beat_units: int, instruction_units: int) -> Signal:
-        """The FIFO: as many columns as beats make an instruction, or instructions a beat. Says when one is complete."""
+    def _store(self, m: Module, take: Signal, beat_units: int, instruction_units: int) -> tuple[Signal, Signal]:
+        """The FIFO: as many columns as beats make an instruction, or instructions a beat.
+
+        Returns the instruction at its head, and whether one is complete.
+        """
         cfg = self._cfg
         columns = max(beat_units, instruction_units)
         column_bits = exact_log2(columns)
@@ -112,19 +133,19 @@ class Fetch(Component):
                 read.addr.eq(read_row),
             ]
             outputs.append(read.data)
-        complete = Signal()
+        head, complete = Signal(cfg.instruction_bits), Signal()
         if beat_units > 1:
-            m.d.comb += [complete.eq(self.beat), self.instruction.eq(Array(outputs)[read_column])]
-            with m.If(dispatched):
+            m.d.comb += [complete.eq(self.beat), head.eq(Array(outputs)[read_column])]
+            with m.If(take):
                 m.d.sync += read_column.eq(read_column + 1)
             last_column = read_column == columns - 1
         else:
-            m.d.comb += [complete.eq(self.beat & (write_column == columns - 1)), self.instruction.eq(Cat(*outputs))]
+            m.d.comb += [complete.eq(self.beat & (write_column == columns - 1)), head.eq(Cat(*outputs))]
             with m.If(self.beat):
                 m.d.sync += write_column.eq(write_column + 1)
             last_column = 1
         with m.If(complete):
             m.d.sync += write_row.eq(write_row + 1)
-        with m.If(dispatched & last_column):
+        with m.If(take & last_column):
             m.d.sync += read_row.eq(read_row + 1)
-        return complete
+        return head, complete

@@ -43,10 +43,10 @@ class Sequencer(Component):
     """Takes compute instructions and issues their operations.
 
     `start` takes an instruction, which stands at `instruction` from the next cycle on; `free` permits the next start.
-    Micro-op `uop_index` is wanted at `uop` in the next cycle. `operation` is what happened in the issue stage one cycle
-    ago. `done`: the instruction in the issue stage issues its last operation and is complete in `latency` cycles.
-    `cause` is this cycle's cause of docs/timing.md, section 8, as far as the two stages know it: `busy` is off if
-    both stages are empty.
+    With `uop_read`, micro-op `uop_index` is wanted at `uop` from the next cycle on. `operation` is what happened in
+    the issue stage one cycle ago. `done`: the instruction in the issue stage issues its last operation and is complete
+    in `latency` cycles. `cause` is this cycle's cause of docs/timing.md, section 8, as far as the two stages know it:
+    `busy` is off if both stages are empty.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -56,6 +56,7 @@ class Sequencer(Component):
                 "start": In(1),
                 "instruction": In(unit_bits(Unit.COMPUTE, cfg)),
                 "free": Out(1),
+                "uop_read": Out(1),
                 "uop_index": Out(cfg.uop_index_bits),
                 "uop": In(uop_layout(cfg)),
                 "operation": Out(operation_layout(cfg)),
@@ -69,47 +70,71 @@ class Sequencer(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
-        decoded = Signal()  # the decode stage holds an instruction: the one at `instruction`
-        new = unified(m, self.instruction, cfg)
-        move, last = Signal(), Signal()
-        valid, now = Signal(), Signal(compute_layout(cfg))  # the issue stage
+        # The decode stage holds an instruction (`decoded`): in its second cycle and after it (`prepared`) at `new`.
+        decoded, prepared = (Signal(name=n) for n in ("decoded", "prepared"))
+        arriving = unified(m, self.instruction, cfg)
+        new = Signal(compute_layout(cfg))
+        move, refill, last, valid = (Signal(name=n) for n in ("move", "refill", "last", "valid"))
+        go, loop_end = (Signal(name=n) for n in ("go", "loop_end"))
+        last_uop = Signal(init=1)
+        uop_end, advance, overwrite, reads_dst, reads_src = (
+            Signal(name=n) for n in ("uop_end", "advance", "overwrite", "reads_dst", "reads_src")
+        )
+        now = Signal(compute_layout(cfg))  # the issue stage holds an instruction (`valid`): this one
         m.d.comb += [
             self.free.eq(~decoded),
-            move.eq(decoded & (~valid | last)),
+            refill.eq(prepared & (~valid | now.sync)),
+            move.eq((go & loop_end & last_uop & prepared) | refill),
             self.busy.eq(decoded | valid),
             self.issuing.eq(valid),
             self.done.eq(last),
         ]
+        m.d.sync += [new.eq(arriving), prepared.eq(decoded & ~move)]
         with m.If(self.start):
             m.d.sync += decoded.eq(1)
         with m.Elif(move):
             m.d.sync += decoded.eq(0)
         with m.If(move):
             m.d.sync += [valid.eq(1), now.eq(new)]
+            m.d.sync += reads_src.eq(~new.gemm & ~new.vector.requant & (new.vector.source == AluSource.ACC))
         with m.Elif(last):
             m.d.sync += valid.eq(0)
 
-        # Micro-ops: the next one is read in every cycle; the current one is at the buffer's output in its first cycle
-        # (`fresh`) and in a register afterwards. On the last one, the port belongs to the decode stage.
-        fresh, last_uop, uop_end = Signal(), Signal(), Signal()
+        # Micro-ops: while the operations of one are issued, the next one stands at the buffer's output; on the last
+        # one, the first of the instruction in the decode stage. What follows depends on `go` as little as may be.
+        before_last = Signal()
         uops_left = Signal(cfg.uop_count_bits)
         next_uop = Signal(cfg.uop_index_bits)
-        kept, uop = Signal(uop_layout(cfg)), Signal(uop_layout(cfg))
         m.d.comb += [
-            last_uop.eq(uops_left == 0),
-            self.uop_index.eq(Mux(valid & ~last_uop, next_uop, new.uop_begin)),
-            uop.eq(Mux(fresh, self.uop.as_value(), kept.as_value())),
+            advance.eq(go & loop_end & ~last_uop),
+            self.uop_read.eq((go & loop_end & (~last_uop | prepared)) | refill | (last_uop & ~prepared)),
+            self.uop_index.eq(next_uop),
         ]
-        m.d.sync += [fresh.eq(move | (uop_end & ~last_uop)), kept.eq(uop)]
+        with m.If(last_uop & prepared):
+            m.d.comb += self.uop_index.eq(new.uop_begin + 1)
+        with m.Elif(last_uop | before_last):
+            m.d.comb += self.uop_index.eq(arriving.uop_begin)
         with m.If(move):
-            m.d.sync += [uops_left.eq(new.uop_count - 1), next_uop.eq(new.uop_begin + 1)]
-        with m.Elif(uop_end):
-            m.d.sync += [uops_left.eq(uops_left - 1), next_uop.eq(next_uop + 1)]
+            m.d.sync += [
+                uops_left.eq(new.uop_count - 1),
+                last_uop.eq(new.uop_count == 1),
+                before_last.eq(new.uop_count == 2),
+                next_uop.eq(new.uop_begin + 2),
+            ]
+        with m.Elif(advance):
+            m.d.sync += [
+                uops_left.eq(uops_left - 1),
+                last_uop.eq(before_last),
+                before_last.eq(uops_left == 2),
+                next_uop.eq(next_uop + 1),
+            ]
+        with m.If(move | advance):
+            kind = Mux(last_uop, new.vector.requant & ~new.gemm, now.vector.requant & ~now.gemm)
+            m.d.sync += [overwrite.eq(self.uop.overwrite), reads_dst.eq(~self.uop.overwrite | kind)]
 
-        in_param, go = self._parameters(m, new, now, valid, move, uop_end, last_uop)
+        in_param = self._parameters(m, new, now, valid, move, uop_end, last_uop)
         m.d.comb += last.eq((uop_end & last_uop) | (valid & now.sync))
-        loop_end = Signal()
-        index = self._loops(m, new, now, move, go, loop_end, uop)
+        index = self._loops(m, new, now, refill, go, loop_end, last_uop, move)
         m.d.comb += uop_end.eq(go & loop_end)
 
         m.submodules.interlock = interlock = Interlock(cfg)
@@ -120,22 +145,22 @@ class Sequencer(Component):
             interlock.gemm.eq(now.gemm),
             interlock.dst.eq(index["dst"]),
             interlock.src.eq(index["src"]),
-            interlock.reads_dst.eq(~uop.overwrite | (~now.gemm & vector.requant)),
-            interlock.reads_src.eq(~now.gemm & ~vector.requant & (vector.source == AluSource.ACC)),
+            interlock.reads_dst.eq(reads_dst),
+            interlock.reads_src.eq(reads_src),
             interlock.writes.eq(now.gemm | ~vector.to_out),
             interlock.issue.eq(go),
             go.eq(ready & ~interlock.switch & ~interlock.hazard),
         ]
-        self._operation(m, now, go, in_param, uop, index)
+        self._operation(m, now, go, in_param, overwrite, index)
         self._say(m, now, valid, in_param, interlock)
         return m
 
     def _parameters(
         self, m: Module, new: Any, now: Any, valid: Signal, move: Signal, uop_end: Signal, last_uop: Signal
-    ) -> tuple[Signal, Signal]:
+    ) -> Signal:
         """REQUANT's parameter cycles before the operations of each micro-op."""
         parts = self._cfg.param_vectors
-        in_param, go = Signal(), Signal()
+        in_param = Signal()
         self._part = part = Signal(range(max(2, parts)))
         with m.If(move):
             m.d.sync += in_param.eq(new.vector.requant & ~new.gemm & ~new.sync)
@@ -145,14 +170,22 @@ class Sequencer(Component):
             m.d.sync += in_param.eq(0)
         with m.If(in_param & valid):
             m.d.sync += part.eq(Mux(part == parts - 1, 0, part + 1))
-        return in_param, go
+        return in_param
 
     def _loops(
-        self, m: Module, new: Any, now: Any, move: Signal, go: Signal, loop_end: Signal, uop: Any
+        self,
+        m: Module,
+        new: Any,
+        now: Any,
+        refill: Signal,
+        go: Signal,
+        loop_end: Signal,
+        last_uop: Signal,
+        move: Signal,
     ) -> dict[str, Any]:
-        """The two hardware loops. Each operand's offset (base and steps) runs ahead of its micro-op's field."""
+        """The two hardware loops. Returns the operands' indices: registers, the sums of base, steps and micro-op."""
         outer, inner = Signal(isa.COUNT_BITS, name="outer"), Signal(isa.COUNT_BITS, name="inner")
-        inner_end, outer_end = Signal(), Signal()
+        inner_end, outer_end = (Signal(name=n) for n in ("inner_end", "outer_end"))
         m.d.comb += [inner_end.eq(inner == 0), outer_end.eq(outer == 0), loop_end.eq(inner_end & outer_end)]
         with m.If(move):
             m.d.sync += [inner.eq(new.iter_in - 1), outer.eq(new.iter_out - 1)]
@@ -162,29 +195,29 @@ class Sequencer(Component):
                 m.d.sync += outer.eq(Mux(outer_end, now.iter_out - 1, outer - 1))
         index: dict[str, Any] = {}
         for name in OPERANDS:
-            base = now[f"{name}_base"]
-            offset, row = Signal.like(base, name=f"{name}_offset"), Signal.like(base, name=f"{name}_row")
-            next_row = Signal.like(base, name=f"{name}_next_row")
-            m.d.comb += next_row.eq(Mux(outer_end, base, row + now[f"{name}_out"]))
-            with m.If(move):
-                m.d.sync += [offset.eq(new[f"{name}_base"]), row.eq(new[f"{name}_base"])]
+            base = Mux(last_uop, new[f"{name}_base"], now[f"{name}_base"])
+            at = Signal.like(now[f"{name}_base"], name=name)
+            row, first, next_row = (Signal.like(at, name=f"{name}_{n}") for n in ("row", "first", "next_row"))
+            m.d.comb += [first.eq(base + self.uop[name]), next_row.eq(row + now[f"{name}_out"])]
+            with m.If(refill | (go & loop_end)):
+                m.d.sync += [at.eq(first), row.eq(first)]
+            with m.Elif(go & inner_end):
+                m.d.sync += [at.eq(next_row), row.eq(next_row)]
             with m.Elif(go):
-                with m.If(inner_end):
-                    m.d.sync += [offset.eq(next_row), row.eq(next_row)]
-                with m.Else():
-                    m.d.sync += offset.eq(offset + now[f"{name}_in"])
-            index[name] = Signal.like(base, name=name)
-            m.d.comb += index[name].eq(offset + uop[name])
+                m.d.sync += at.eq(at + now[f"{name}_in"])
+            index[name] = at
         return index
 
-    def _operation(self, m: Module, now: Any, go: Signal, in_param: Signal, uop: Any, index: dict[str, Any]) -> None:
+    def _operation(
+        self, m: Module, now: Any, go: Signal, in_param: Signal, overwrite: Signal, index: dict[str, Any]
+    ) -> None:
         out = self.operation
         m.d.sync += [
             out.gemm.eq(go & now.gemm),
             out.vector.eq(go & ~now.gemm),
             out.param.eq(in_param),
             out.part.eq(self._part),
-            out.overwrite.eq(uop.overwrite),
+            out.overwrite.eq(overwrite),
             out.dst.eq(index["dst"]),
             out.src.eq(index["src"] + Mux(in_param, self._part, 0)),
             out.wgt.eq(index["wgt"]),

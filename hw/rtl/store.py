@@ -13,7 +13,7 @@ from hw.rtl.hdl import Component, Const, In, Module, Mux, Out, Signal, signed
 from hw.rtl.layouts import BYTE_BITS, instruction_view, unit_bits
 from hw.rtl.logic import exact_log2, rotate_bytes
 from hw.rtl.read_port import OUTSTANDING_BITS
-from hw.rtl.walk import BurstWalker, PieceWalker, pieces_of
+from hw.rtl.walk import BurstWalker, PieceWalker, decoded, pieces_of
 from hw.timing import IN_FLIGHT
 
 
@@ -59,9 +59,10 @@ class StoreUnit(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
-        job = instruction_view(Opcode.STORE, cfg, self.instruction)
-        decoding, busy, taken, last_of_all = (Signal(name=n) for n in ("decoding", "busy", "taken", "last_of_all"))
-        m.d.sync += decoding.eq(self.start)
+        job = decoded(m, instruction_view(Opcode.STORE, cfg, self.instruction), cfg)
+        started, decoding, busy = (Signal(name=n) for n in ("started", "decoding", "busy"))
+        taken, last_of_all = Signal(), Signal()
+        m.d.sync += [started.eq(self.start), decoding.eq(started)]
         with m.If(self.start):
             m.d.sync += busy.eq(1)
         with m.Elif(taken & last_of_all):
@@ -74,17 +75,14 @@ class StoreUnit(Component):
 
     def _walk(self, m: Module, name: str, job: Any, decoding: Signal) -> BurstWalker:
         m.submodules[name] = bursts = BurstWalker(self._cfg)
-        m.d.comb += [
-            bursts.load.eq(decoding),
-            *(bursts.job[n].eq(job[n]) for n in bursts.job.shape().members),
-        ]
+        m.d.comb += [bursts.load.eq(decoding), bursts.job.eq(job)]
         return bursts
 
     def _addresses(self, m: Module, job: Any, decoding: Signal, taken: Signal) -> Signal:
         """AW, and the bursts whose data may go; returns how many addresses have been accepted, modulo its width."""
         bursts = self._walk(m, "bursts", job, decoding)
         issued, owed = (Signal(OUTSTANDING_BITS, name=n) for n in ("issued", "owed"))
-        waiting, accepted = Signal(), Signal()
+        waiting, accepted, due = (Signal(name=n) for n in ("waiting", "accepted", "due"))
         m.d.comb += [
             # Once presented, an address stays until it is accepted. The bound on those owed is never reached with a
             # memory that bounds what is outstanding.
@@ -93,13 +91,17 @@ class StoreUnit(Component):
             self.awbeats.eq(bursts.beats),
             accepted.eq(self.awvalid & self.awready),
             bursts.next.eq(accepted),
-            self.wvalid.eq(self._full & (owed != 0)),
+            self.wvalid.eq(self._full & due),
         ]
         m.d.sync += [
             waiting.eq(self.awvalid & ~self.awready),
             issued.eq(issued + accepted),
             owed.eq(owed + accepted - (taken & self.wlast)),
         ]
+        with m.If(accepted):
+            m.d.sync += due.eq(1)
+        with m.Elif(taken & self.wlast):
+            m.d.sync += due.eq(owed != 1)
         return issued
 
     def _data(self, m: Module, job: Any, decoding: Signal, taken: Signal, last_of_all: Signal) -> None:

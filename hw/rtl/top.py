@@ -63,6 +63,10 @@ class Vdla(Component):
             mine, theirs = getattr(self, name), getattr(control, name)
             m.d.comb += mine.eq(theirs) if self.signature.members[name].flow is Out else theirs.eq(mine)
         self._memory_port(m, core, held)
+        m.d.sync += [
+            control.read_error.eq(self.axi_rvalid & self.axi_rready & (self.axi_rresp != 0)),
+            control.write_error.eq(self.axi_bvalid & self.axi_bready & (self.axi_bresp != 0)),
+        ]
         m.d.comb += [
             core.start.eq(control.start),
             core.address.eq(control.address),
@@ -70,8 +74,6 @@ class Vdla(Component):
             core.stop.eq(control.stop),
             *(getattr(control, n).eq(getattr(core, n)) for n in ("outstanding", "retires", "last", "waiting")),
             *(getattr(control, n).eq(getattr(core, n)) for n in ("cause", "working", "illegal")),
-            control.read_error.eq(self.axi_rvalid & self.axi_rready & (self.axi_rresp != 0)),
-            control.write_error.eq(self.axi_bvalid & self.axi_bready & (self.axi_bresp != 0)),
             self.interrupt.eq(control.interrupt),
             self.trace_running.eq(control.running),
             self.trace_dispatch.eq(core.dispatch.any()),

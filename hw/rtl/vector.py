@@ -1,7 +1,7 @@
 """The vector unit: ALU and requantisation in VECTOR_LATENCY cycles behind the issue, one multiplier a lane for both.
 
 Stages are named by their distance from the issue: 1 read addresses, 2 data, 3 operands (bias, MULADD's shift),
-4 and 5 multiply, 6 shift, 7 round, zero point and clip, 8 write.
+4 and 5 multiply, 6 shift, 7 round and zero point, 8 clip, 9 write.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from amaranth.lib import data
 from hw import isa
 from hw.config import Config
 from hw.isa import ALU_IDENTITY, AluOp, AluSource
-from hw.rtl.hdl import Cat, Component, In, Module, Mux, Out, Signal, signed
+from hw.rtl.hdl import Cat, Component, Const, In, Module, Mux, Out, Signal, signed
 from hw.rtl.layouts import BYTE_BITS, operation_layout
 from hw.rtl.logic import delay
 
-WRITE = 8
+WRITE = 9
 """Cycles from the issue to the write; VECTOR_HAZARD is WRITE + 1 less the read's 1."""
 SHIFT_BITS = 6
 """Width of a requantisation shift."""
@@ -74,7 +74,9 @@ class VectorUnit(Component):
         shifts = []
         for o in range(cfg.block_out):
             shift = delay(m, params[o].shift, 3, f"shift_{o}")
-            shifts.append(shift[3])
+            below = Signal(cfg.acc_bits + isa.IMM_BITS + 1, name=f"below_{o}", reset_less=True)
+            m.d.sync += below.eq(~(Const(-1, signed(len(below))) << shift[2]))
+            shifts.append((shift[3], below))
         results, saturated = [], []
         for n in range(self._lanes):
             o = n % cfg.block_out
@@ -101,7 +103,9 @@ class VectorUnit(Component):
                 m.d.sync += entry.word_select(part, len(self.aux)).eq(self.aux)
         return [data.View(layout, entry.word_select(o, layout.size)) for o in range(self._cfg.block_out)]
 
-    def _lane(self, m: Module, n: int, stages: list[Any], param: Any, shift: Signal) -> tuple[Signal, Signal]:
+    def _lane(
+        self, m: Module, n: int, stages: list[Any], param: Any, shift: tuple[Signal, Signal]
+    ) -> tuple[Signal, Signal]:
         cfg = self._cfg
         word = cfg.acc_bits
         low18 = isa.IMM_BITS
@@ -158,21 +162,21 @@ class VectorUnit(Component):
 
         # 6: shift with one bit of fraction; what falls below it only counts as some or none.
         extended = Cat(0, product).as_signed()
-        lost = (extended & ((1 << shift) - 1)).any()
+        lost = (extended & shift[1]).any()
         shifted = Signal(signed(word + low18 + 1), name=f"shifted_{n}")
-        m.d.comb += shifted.eq(extended >> shift)
+        m.d.comb += shifted.eq(extended >> shift[0])
         quotient = register(shifted >> 1, "quotient", signed(word + low18))
         up = register(shifted[0] & (lost | shifted[1]), "up", 1)
         total = register(total, "total_7", signed(word))
 
-        # 7: half to even, zero point, clip
-        op = stages[7]["with"]
-        moved = Signal(signed(word + low18 + 1), name=f"moved_{n}")
+        # 7: half to even, zero point
+        moved = register(quotient + stages[7]["with"].zero_point + up, "moved", signed(word + low18 + 1))
+        total = register(total, "total_8", signed(word))
+
+        # 8: clip
+        op = stages[8]["with"]
         value = Signal(signed(word), name=f"value_{n}")
-        m.d.comb += [
-            moved.eq(quotient + op.zero_point + up),
-            value.eq(Mux(op.requant, clamp(moved, op.low, op.high), total)),
-        ]
+        m.d.comb += value.eq(Mux(op.requant, clamp(moved, op.low, op.high), total))
         most = (1 << (cfg.out_bits - 1)) - 1
         return (
             register(value, "result", word),

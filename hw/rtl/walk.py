@@ -18,23 +18,45 @@ from hw.rtl.logic import exact_log2, minimum
 from hw.timing import PAGE
 
 
-def is_whole(job: Any) -> Any:
-    """Whether each row of a transfer is one run."""
-    return (job.x_dram == job.seg) | (job.x_size == 1)
+def job_layout(cfg: Config) -> data.StructLayout:
+    """A decoded transfer: its fields, whether each row is one run, and a run's length in bytes if so."""
+    lengths = {"whole": 1, "row_bytes": cfg.segment_bits + COUNT_BITS}
+    return data.StructLayout({**transfer_layout(cfg).members, **lengths})
 
 
-def burst_beats(longest: int, word: Any, left: Any, bus_bytes: int) -> Any:
-    """Beats of the burst that begins at bus word `word` of a run that has `left` beats left."""
+def decoded(m: Module, transfer: Any, cfg: Config) -> Any:
+    """A LOAD or STORE as job_layout, a cycle later: behind the queue's block RAM and the multiplier."""
+    job = Signal(job_layout(cfg))
+    m.d.sync += [
+        *(job[n].eq(transfer[n]) for n in transfer_layout(cfg).members),
+        job.whole.eq((transfer.x_dram == transfer.seg) | (transfer.x_size == 1)),
+        job.row_bytes.eq(transfer.seg * transfer.x_size),
+    ]
+    return job
+
+
+def burst_of(longest: int, word: Any, left: Any, bus_bytes: int) -> tuple[Any, Any]:
+    """Beats of the burst that begins at bus word `word` of a run that has `left` beats left; whether the run ends."""
     page_words = PAGE // bus_bytes
-    to_page = page_words - word[: exact_log2(page_words)]
-    return minimum(to_page, left, longest)
+    span = min(longest, page_words)
+    if span & (span - 1):
+        limit = minimum(page_words - word[: exact_log2(page_words)], span)
+    else:
+        # Only in the last `span` words of a page is its end nearer than `span`.
+        low, page = exact_log2(span), exact_log2(page_words)
+        limit = span - Mux(word[low:page].all(), word[:low], 0)
+    bits = span.bit_length()
+    limit = limit[:bits]
+    ends = ~left[bits:].any() & (left[:bits] <= limit)
+    return Mux(ends, left[:bits], limit), ends
 
 
 class BurstWalker(Component):
     """The bursts of a transfer, one after the other.
 
     With `load`, takes `job`; from the next cycle on, while `valid`, `word` (the bus word's index), `beats` and `last`
-    (of the transfer) describe a burst, and `next` goes to the following one.
+    (of the transfer) describe a burst, and `next` goes to the following one. All are registers, `last` is nearly one:
+    what `next` depends on may depend on them.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -43,7 +65,7 @@ class BurstWalker(Component):
         super().__init__(
             {
                 "load": In(1),
-                "job": In(transfer_layout(cfg)),
+                "job": In(job_layout(cfg)),
                 "valid": Out(1),
                 "word": Out(ADDRESS_BITS - self._low),
                 "beats": Out(range(cfg.burst_beats + 1)),
@@ -55,30 +77,35 @@ class BurstWalker(Component):
     def elaborate(self, platform: object) -> Module:
         m, cfg, job = Module(), self._cfg, self.job
         length = Signal(cfg.segment_bits + COUNT_BITS)
-        run, row = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
+        run, row = (Signal(ADDRESS_BITS, name=n) for n in ("run", "row"))
         x_dram, y_dram = Signal.like(job.x_dram), Signal.like(job.y_dram)
         x_size, x_left, y_left = (Signal(COUNT_BITS, name=n) for n in ("x_size", "x_left", "y_left"))
         left = Signal(len(length) + 1)
+        run_end, row_end = (Signal(name=n) for n in ("run_end", "row_end"))
+        m.d.comb += self.last.eq(run_end & row_end & (y_left == 0))
 
-        def beats_of(address: Any, size: Any) -> Any:
-            return (address[: self._low] + size + (cfg.bus_bytes - 1)) >> self._low
-
-        m.d.comb += self.beats.eq(burst_beats(cfg.burst_beats, self.word, left, cfg.bus_bytes))
-        run_end, row_end = Signal(), Signal()
-        m.d.comb += [
-            run_end.eq(left == self.beats),
-            row_end.eq(x_left == 0),
-            self.last.eq(run_end & row_end & (y_left == 0)),
-        ]
+        first_length, runs_left = Signal.like(length), Signal(COUNT_BITS)
         following = Signal(ADDRESS_BITS)
-        m.d.comb += following.eq(Mux(row_end, row + y_dram, run + x_dram))
+        m.d.comb += [
+            first_length.eq(Mux(job.whole, job.row_bytes, job.seg)),
+            runs_left.eq(Mux(job.whole, 0, job.x_size - 1)),
+            following.eq(Mux(row_end, row, run) + Mux(row_end, y_dram, x_dram)),
+        ]
+        # What comes next is worked out whether or not `next` asks for it.
+        begin, size = Signal(ADDRESS_BITS), Signal.like(length)
+        next_word, next_left = Signal.like(self.word), Signal.like(left)
+        m.d.comb += [
+            begin.eq(Mux(self.load, job.dram, following)),
+            size.eq(Mux(self.load, first_length, length)),
+            next_word.eq(begin >> self._low),
+            next_left.eq((begin[: self._low] + size + (cfg.bus_bytes - 1)) >> self._low),
+        ]
+        with m.If(~self.load & ~run_end):
+            m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(left - self.beats)]
+        next_beats, next_end = burst_of(cfg.burst_beats, next_word, next_left, cfg.bus_bytes)
+        with m.If(self.load | self.next):
+            m.d.sync += [self.word.eq(next_word), left.eq(next_left), self.beats.eq(next_beats), run_end.eq(next_end)]
         with m.If(self.load):
-            first_length = Signal.like(length)
-            runs_left = Signal(COUNT_BITS)
-            m.d.comb += [
-                first_length.eq(Mux(is_whole(job), job.seg * job.x_size, job.seg)),
-                runs_left.eq(Mux(is_whole(job), 0, job.x_size - 1)),
-            ]
             m.d.sync += [
                 self.valid.eq(1),
                 length.eq(first_length),
@@ -88,24 +115,15 @@ class BurstWalker(Component):
                 y_dram.eq(job.y_dram),
                 x_size.eq(runs_left),
                 x_left.eq(runs_left),
+                row_end.eq(job.whole | (job.x_size == 1)),
                 y_left.eq(job.y_size - 1),
-                self.word.eq(job.dram >> self._low),
-                left.eq(beats_of(job.dram, first_length)),
             ]
-        with m.Elif(self.next):
-            with m.If(~run_end):
-                m.d.sync += [self.word.eq(self.word + self.beats), left.eq(left - self.beats)]
+        with m.Elif(self.next & run_end):
+            m.d.sync += [self.valid.eq(~self.last), run.eq(following)]
+            with m.If(row_end):
+                m.d.sync += [row.eq(following), x_left.eq(x_size), row_end.eq(x_size == 0), y_left.eq(y_left - 1)]
             with m.Else():
-                m.d.sync += [
-                    self.valid.eq(~self.last),
-                    run.eq(following),
-                    self.word.eq(following >> self._low),
-                    left.eq(beats_of(following, length)),
-                ]
-                with m.If(row_end):
-                    m.d.sync += [row.eq(following), x_left.eq(x_size), y_left.eq(y_left - 1)]
-                with m.Else():
-                    m.d.sync += x_left.eq(x_left - 1)
+                m.d.sync += [x_left.eq(x_left - 1), row_end.eq(x_left == 1)]
         return m
 
 
@@ -126,12 +144,12 @@ def pieces_layout(cfg: Config) -> data.StructLayout:
 
 
 def pieces_of(m: Module, job: Any, cfg: Config, fill: Any = 0) -> Any:
-    """A transfer's View reduced to what the walk over its pieces needs."""
+    """A decoded transfer reduced to what the walk over its pieces needs."""
     result = Signal(pieces_layout(cfg))
     m.d.comb += [
         *(result[n].eq(job[n]) for n in ("sram", "seg", "x_size", "x_sram", "y_size", "y_sram")),
         *(result[n].eq(Mux(fill, 0, job[n])) for n in ("dram", "x_dram", "y_dram")),
-        result.whole.eq(is_whole(job) & ~fill),
+        result.whole.eq(job.whole & ~fill),
         result.fill.eq(fill),
     ]
     return result
@@ -166,73 +184,91 @@ class PieceWalker(Component):
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
         job = Signal(pieces_layout(cfg))
-        segment, row = Signal(cfg.sram_address_bits), Signal(cfg.sram_address_bits)
-        run_position, row_position = Signal(self._low), Signal(self._low)
+        segment, row = (Signal(cfg.sram_address_bits, name=n) for n in ("segment", "row"))
+        run_position, row_position = (Signal(self._low, name=n) for n in ("run_position", "row_position"))
         seg_left = Signal(cfg.segment_bits)
-        x_left, y_left = Signal(COUNT_BITS), Signal(COUNT_BITS)
-        seg_end, x_end, y_end = Signal(), Signal(), Signal()
-        room = Signal(range(cfg.bus_bytes + 1))
+        x_left, y_left = (Signal(COUNT_BITS, name=n) for n in ("x_left", "y_left"))
+        seg_end, x_end, y_end = (Signal(name=n) for n in ("seg_end", "x_end", "y_end"))
         behind = Signal(range(2 * cfg.bus_bytes))
-        m.d.comb += [
-            room.eq(cfg.bus_bytes - self.position),
-            self.length.eq(minimum(room, seg_left)),
-            behind.eq(self.position + self.length),
-            seg_end.eq(seg_left == self.length),
-            x_end.eq(x_left == 0),
-            y_end.eq(y_left == 0),
-            self.fill.eq(job.fill),
-            self.end.eq(seg_end & x_end & y_end),
-            self.beat_end.eq((self.length == room) | (seg_end & (~job.whole | x_end))),
-        ]
         next_segment, next_row = Signal.like(segment), Signal.like(row)
         next_run_position, next_row_position = Signal.like(run_position), Signal.like(row_position)
         m.d.comb += [
+            self.fill.eq(job.fill),
+            self.end.eq(seg_end & x_end & y_end),
+            behind.eq(self.position + self.length),
             next_segment.eq(segment + job.x_sram),
             next_row.eq(row + job.y_sram),
             next_run_position.eq(Mux(job.whole, behind, run_position + job.x_dram)),
             next_row_position.eq(row_position + job.y_dram),
         ]
+        # The next piece is worked out whether or not `next` asks for it: what describes a piece is registers.
+        new, next_position, next_left = self.job, Signal.like(run_position), Signal.like(seg_left)
+        next_x_end, next_y_end, whole = Signal(), Signal(), Signal()
         with m.If(self.load):
-            new = self.job
+            m.d.comb += [
+                next_position.eq(new.dram),
+                next_left.eq(new.seg),
+                next_x_end.eq(new.x_size == 1),
+                next_y_end.eq(new.y_size == 1),
+                whole.eq(new.whole),
+            ]
+        with m.Else():
+            m.d.comb += [
+                next_position.eq(Mux(seg_end, Mux(x_end, next_row_position, next_run_position), 0)),
+                next_left.eq(Mux(seg_end, job.seg, seg_left - self.length)),
+                next_x_end.eq(Mux(seg_end, Mux(x_end, job.x_size == 1, x_left == 1), x_end)),
+                next_y_end.eq(Mux(seg_end & x_end, y_left == 1, y_end)),
+                whole.eq(job.whole),
+            ]
+        room, near = Signal(range(cfg.bus_bytes + 1)), Signal(range(cfg.bus_bytes + 1))
+        short, ends = Signal(), Signal()
+        m.d.comb += [
+            room.eq(cfg.bus_bytes - next_position),
+            near.eq(next_left),
+            short.eq(~next_left[len(near) :].any()),
+            ends.eq(short & (near <= room)),
+        ]
+        with m.If(self.load | self.next):
+            m.d.sync += [
+                self.position.eq(next_position),
+                self.length.eq(Mux(ends, near, room)),
+                self.beat_end.eq(~(short & (near < room)) | (ends & (~whole | next_x_end))),
+                seg_left.eq(next_left),
+                seg_end.eq(ends),
+                x_end.eq(next_x_end),
+                y_end.eq(next_y_end),
+            ]
+        with m.If(self.load):
             m.d.sync += [
                 job.eq(new),
                 self.valid.eq(1),
                 self.sram.eq(new.sram),
                 segment.eq(new.sram),
                 row.eq(new.sram),
-                self.position.eq(new.dram),
                 run_position.eq(new.dram),
                 row_position.eq(new.dram),
-                seg_left.eq(new.seg),
                 x_left.eq(new.x_size - 1),
                 y_left.eq(new.y_size - 1),
             ]
         with m.Elif(self.next):
             with m.If(~seg_end):
+                m.d.sync += self.sram.eq(self.sram + self.length)
+            with m.Elif(~x_end):
                 m.d.sync += [
-                    seg_left.eq(seg_left - self.length),
-                    self.sram.eq(self.sram + self.length),
-                    self.position.eq(0),
+                    x_left.eq(x_left - 1),
+                    self.sram.eq(next_segment),
+                    segment.eq(next_segment),
+                    run_position.eq(next_run_position),
                 ]
             with m.Else():
-                m.d.sync += [self.valid.eq(~self.end), seg_left.eq(job.seg)]
-                with m.If(~x_end):
-                    m.d.sync += [
-                        x_left.eq(x_left - 1),
-                        self.sram.eq(next_segment),
-                        segment.eq(next_segment),
-                        self.position.eq(next_run_position),
-                        run_position.eq(next_run_position),
-                    ]
-                with m.Else():
-                    m.d.sync += [
-                        x_left.eq(job.x_size - 1),
-                        y_left.eq(y_left - 1),
-                        self.sram.eq(next_row),
-                        segment.eq(next_row),
-                        row.eq(next_row),
-                        self.position.eq(next_row_position),
-                        run_position.eq(next_row_position),
-                        row_position.eq(next_row_position),
-                    ]
+                m.d.sync += [
+                    self.valid.eq(~self.end),
+                    x_left.eq(job.x_size - 1),
+                    y_left.eq(y_left - 1),
+                    self.sram.eq(next_row),
+                    segment.eq(next_row),
+                    row.eq(next_row),
+                    run_position.eq(next_row_position),
+                    row_position.eq(next_row_position),
+                ]
         return m

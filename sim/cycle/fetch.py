@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hw.timing import READ
+from hw.timing import FETCH_DECODE, READ
 from sim.cycle.layout import NEVER, S, W
 from sim.cycle.memory import accept_read, burst_of, end_read, gap
 from sim.jit import I64, kernel
@@ -57,7 +57,7 @@ def next_dispatch(c: Any, s: I64, w: I64, q: I64, t: I64) -> int:
     fetched = w[i * W.ROW + W.FETCHED]
     if fetched == NEVER:
         return NEVER
-    cycle = max(fetched, s[S.DISPATCH_CYCLE]) + 1
+    cycle = max(fetched + FETCH_DECODE, s[S.DISPATCH_CYCLE] + 1)
     unit = t[i * F.ROW + F.UNIT]
     leaving = s[S.QUEUED + unit] - s[S.QUEUE + unit]
     if leaving >= 0:

@@ -72,7 +72,7 @@ SHORT: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, s
         program_start, (64,), control, "ControlUnit", "[preparing.eq(1), self.reset.eq(1)]", "[preparing.eq(1)]",
     ),
     "an instruction for a full queue": (
-        fetch_fifo, (512, 256), fetch, "Fetch", "decoder.unit & self.room & ", "decoder.unit & ",
+        fetch_fifo, (512, 256), fetch, "Fetch", "unit_bit & self.room & ", "unit_bit & ",
     ),
 }  # fmt: skip
 """Faults that a run of a few cycles shows."""
@@ -88,11 +88,11 @@ def test_a_planted_fault_is_found_with_the_claim_it_breaks(fault: str) -> None:
 
 DEEP: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, str, str]] = {
     "an instruction FIFO that is overrun": (
-        fetch_fifo, (512, 256), fetch, "Fetch", "<= fifo_units) &", "<= fifo_units + beat_units) &",
+        fetch_fifo, (512, 256), fetch, "Fetch", "(fifo_units - next_beats", "(fifo_units + beat_units - next_beats",
     ),
     "a load whose end is not said": (load_jobs, (32,), load, "LoadUnit", "self.done.eq(ending)", "self.done.eq(0)"),
     "data before its address": (
-        store_ends, (32, 2), store, "StoreUnit", "self._full & (owed != 0)", "self._full",
+        store_ends, (32, 2), store, "StoreUnit", "self._full & due", "self._full",
     ),
 }  # fmt: skip
 """Faults that show only after more cycles than a test has time for: there the proof does not go through."""

@@ -58,7 +58,8 @@ def test_layouts_are_those_of_the_encoder() -> None:
 
 def test_pipelines_are_as_long_as_the_rules_say() -> None:
     """What the RTL has as registers, docs/timing.md has as constants: a change of one must be one of both."""
-    assert timing.DECODE == 2  # queue word, then operands: hw.rtl.sequencer, load, store
+    assert timing.DECODE == 3  # queue word, decoded, then operands: hw.rtl.sequencer, load, store
+    assert timing.FETCH_DECODE == 2  # FIFO, then the decoder's register: hw.rtl.fetch
     assert gemm.WRITE + 1 - gemm.ACC_READ == timing.GEMM_HAZARD
     assert vector.WRITE == timing.VECTOR_HAZARD
     # Of the other kind's reads, the vector unit's are the earlier ones: in the cycle after the issue.
@@ -170,7 +171,8 @@ def test_burst_walker(cfg: Config) -> None:
     async def bench(ctx: Any) -> None:
         for instr in random_transfers(2, 40):
             expected = bursts(instr, cfg)
-            ctx.set(dut.job, job_of(instr, cfg))
+            whole = instr.x_dram == instr.seg or instr.x_size == 1
+            ctx.set(dut.job, {**job_of(instr, cfg), "whole": whole, "row_bytes": instr.x_size * instr.seg})
             ctx.set(dut.load, 1)
             await ctx.tick()
             ctx.set(dut.load, 0)

@@ -93,6 +93,7 @@ class Reference:
         self.fetch_at = self.address
         self.fetch_beats = -(-len(self.program) * size // bus)
         self.granted_bytes = self.received_bytes = 0
+        self.arrivals: deque[int] = deque(maxlen=timing.FETCH_DECODE)
         # Read port.
         self.ar: Burst | None = None
         self.reading: deque[Burst] = deque()
@@ -145,7 +146,8 @@ class Reference:
         tokens = dict(self.tokens)
         queued = [list(q) for q in self.queue]
         flying = [len(f) for f in self.flight]
-        dispatched, received = self.dispatched, self.received_bytes
+        dispatched = self.dispatched
+        self.arrivals.append(self.received_bytes)  # before this cycle; the oldest: before FETCH_DECODE - 1 cycles ago
         idle = [self.address_generator is None, True, self.storing is None]
 
         self.step_read_data(c)
@@ -160,7 +162,7 @@ class Reference:
             free = self.decode is None if unit == COMPUTE else idle[unit]
             if free and flying[unit] < timing.IN_FLIGHT:
                 self.step_start(c, unit, tokens, queued[unit])
-        self.step_dispatch(received, queued)
+        self.step_dispatch(self.arrivals[0], queued)
 
     # -------------------------------------------------------------- section 2: start and retire
 
