@@ -9,6 +9,7 @@ import pytest
 
 import vdla
 from hw.config import Config
+from runtime.artifact import VdlaStep
 from runtime.executor import Executor
 from sim import cycle, gate
 from sim.gate.netlist import BLOCK_RAM
@@ -32,8 +33,8 @@ def test_digits_on_gates() -> None:
 def test_programs_on_gates_one_after_the_other() -> None:
     config = Config.load("tiny")
     artifact = handmade.artifact()
-    step = next(step for step in artifact.steps if hasattr(step, "program_addr"))
-    program = step.program_addr, step.n_instr  # type: ignore[union-attr]
+    step = next(step for step in artifact.steps if isinstance(step, VdlaStep))
+    program = step.program_addr, step.n_instr
     with Machine(config, path=gate.library(config)) as machine:
         for stalls in ({}, {"stall_seed": 3, "stall_rate": 0.3}):
             settings = [f"memory.{name}={value}" for name, value in stalls.items()]
