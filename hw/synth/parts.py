@@ -26,8 +26,8 @@ class Resources:
         return Resources(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
     def to_dict(self) -> dict[str, float]:
-        """Counts by name; whole numbers are written as such."""
-        return {name: int(value) if value == int(value) else value for name, value in asdict(self).items()}
+        """Counts by name; whole numbers are written as such, parts of a block with two decimals."""
+        return {name: int(value) if value == int(value) else round(value, 2) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

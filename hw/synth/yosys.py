@@ -18,8 +18,8 @@ INSTALL = "pip install 'vdla[synth]' brings it"
 SYNTHESIS = {
     "xc7": "synth_xilinx -family xc7 -top vdla -noiopad -noclkbuf",
     "xcup": "synth_xilinx -family xcup -top vdla -noiopad -noclkbuf",
-    "ecp5": "synth_ecp5 -top vdla",
-    "cyclonev": "synth_intel_alm -family cyclonev -top vdla",
+    "ecp5": "synth_ecp5 -noflatten -top vdla",
+    "cyclonev": "synth_intel_alm -family cyclonev -noflatten -top vdla",
 }
 """Yosys' command for each family. None flattens: the units stay apart, so that each one's cost is known."""
 
