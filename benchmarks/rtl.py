@@ -38,7 +38,8 @@ def sweep_text(data: dict[str, Any]) -> str:
         f"{data['programs']:,} random programs on each of {len(data['machines'])} machines with {data['profiles']} "
         f"memories, RTL against cycle simulator: {data['runs']:,} runs, {data['instructions']:,} instructions, "
         f"{data['cycles']:,} cycles, **{data['differences']} differences**, in "
-        f"{data['seconds']:.0f} s in {data['jobs']} processes, building the machines included. {len(data['never_met'])} points of coverage were never met"
+        f"{data['seconds']:.0f} s in {data['jobs']} processes, building the machines included. "
+        f"{len(data['never_met'])} points of coverage were never met"
     )
     never = "".join(f"\n- {' x '.join(point)}" for point in data["never_met"])
     return f"{text}{':' if never else '.'}{never}\n\n{machines}\n\n{coverage}"
