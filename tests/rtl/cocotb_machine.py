@@ -19,6 +19,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 from cocotbext.axi.axi_ram import AxiRamRead, AxiRamWrite
 
 from hw.rtl.registers import OFFSET, Control, Error, Status
+from tests.rtl.axi_memory import Checker, Port, watch
 
 CASES = pickle.loads(Path(os.environ["VDLA_CASES"]).read_bytes())
 """(memory before, memory after, program address, instructions) of each program."""
@@ -32,6 +33,7 @@ class Board:
         self.dut = dut
         cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
         self.ram = AxiRam(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst, size=memory_bytes)
+        cocotb.start_soon(watch(dut, Checker(Port(dut))))
         self.cpu = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
 
     async def reset(self) -> None:
