@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from vdla.models.digits import calibration_inputs, digits
-from vdla.models.resnet import resnet18, resnet_tiny
+from vdla.models.dqn import dqn
+from vdla.models.mobilenet import mobilenet
+from vdla.models.resnet import resnet18, resnet50, resnet_tiny
 from vdla.models.small import mlp, mobile_tiny
 
 MODELS = {
     "resnet18": resnet18,
+    "resnet50": resnet50,
+    "mobilenet": mobilenet,
+    "dqn": dqn,
     "resnet_tiny": resnet_tiny,
     "mobile_tiny": mobile_tiny,
     "mlp": mlp,
@@ -17,4 +22,15 @@ MODELS = {
 # Inputs to calibrate a built-in model on, where it has seen real ones; the others take made-up numbers.
 CALIBRATION = {"digits": calibration_inputs}
 
-__all__ = ["CALIBRATION", "MODELS", "digits", "mlp", "mobile_tiny", "resnet18", "resnet_tiny"]
+__all__ = [
+    "CALIBRATION",
+    "MODELS",
+    "digits",
+    "dqn",
+    "mlp",
+    "mobile_tiny",
+    "mobilenet",
+    "resnet18",
+    "resnet50",
+    "resnet_tiny",
+]

@@ -41,8 +41,17 @@ class ModelBuilder:
         """Seeded float32 normal numbers of the given standard deviation."""
         return self.rng.standard_normal(tuple(shape), dtype=np.float32) * np.float32(deviation)
 
-    def conv(self, x: str, name: str, channels: tuple[int, int], kernel: int, stride: int = 1, groups: int = 1) -> str:
-        """He-initialised convolution without bias, padded by kernel // 2; channels is (in, out)."""
+    def conv(
+        self,
+        x: str,
+        name: str,
+        channels: tuple[int, int],
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        pads: Sequence[int] | None = None,
+    ) -> str:
+        """He-initialised convolution without bias, padded by kernel // 2 if not told; channels is (in, out)."""
         fan_in = channels[0] // groups * kernel * kernel
         shape = (channels[1], channels[0] // groups, kernel, kernel)
         w = self.weight(f"{name}.weight", self.normal(shape, (2.0 / fan_in) ** 0.5))
@@ -53,7 +62,7 @@ class ModelBuilder:
             2.0 * self.moment[x],
             kernel_shape=[kernel, kernel],
             strides=[stride, stride],
-            pads=[kernel // 2] * 4,
+            pads=[kernel // 2] * 4 if pads is None else list(pads),
             group=groups,
         )
 

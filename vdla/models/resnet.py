@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import onnx
 
@@ -22,6 +22,20 @@ def _basic_block(b: ModelBuilder, x: str, name: str, channels: tuple[int, int], 
     return b.relu(b.add(y, x, f"{name}.add"), f"{name}.relu")
 
 
+def _bottleneck(b: ModelBuilder, x: str, name: str, channels: tuple[int, int], stride: int) -> str:
+    inner, outer = channels
+    width = outer // 4
+    y = b.conv(x, f"{name}.conv1", (inner, width), 1)
+    y = b.relu(b.batch_norm(y, f"{name}.bn1", width), f"{name}.relu1")
+    y = b.conv(y, f"{name}.conv2", (width, width), 3, stride)
+    y = b.relu(b.batch_norm(y, f"{name}.bn2", width), f"{name}.relu2")
+    y = b.batch_norm(b.conv(y, f"{name}.conv3", (width, outer), 1), f"{name}.bn3", outer, gain=0.5)
+    if stride != 1 or inner != outer:
+        x = b.conv(x, f"{name}.downsample.0", (inner, outer), 1, stride)
+        x = b.batch_norm(x, f"{name}.downsample.1", outer)
+    return b.relu(b.add(y, x, f"{name}.add"), f"{name}.relu")
+
+
 def resnet(
     name: str,
     widths: Sequence[int],
@@ -31,8 +45,13 @@ def resnet(
     image: int,
     batch: int | str,
     seed: int,
+    block: Callable[[ModelBuilder, str, str, tuple[int, int], int], str] = _basic_block,
+    expansion: int = 1,
 ) -> onnx.ModelProto:
-    """A residual network of basic blocks: input "x" [batch,3,image,image], output "y" [batch,classes], float32."""
+    """A residual network: input "x" [batch,3,image,image], output "y" [batch,classes], float32.
+
+    `block` builds a residual block whose output has `expansion` times as many channels as its stage's width.
+    """
     b = ModelBuilder(name, seed)
     x = b.input("x")
     y = b.conv(x, "conv1", (3, widths[0]), 7, 2)
@@ -42,8 +61,8 @@ def resnet(
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
         for index in range(count):
             stride = 2 if stage > 1 and index == 0 else 1
-            y = _basic_block(b, y, f"layer{stage}.{index}", (channels, width), stride)
-            channels = width
+            y = block(b, y, f"layer{stage}.{index}", (channels, expansion * width), stride)
+            channels = expansion * width
     y = b.classifier(y, "fc", (channels, classes))
     b.nodes[-1].output[0] = "y"
     return b.model({"x": (batch, 3, image, image)}, {"y": (batch, classes)})
@@ -53,6 +72,15 @@ def resnet18(*, batch: int | str = 1, image: int = 224, seed: int = 0) -> onnx.M
     """ResNet-18: 11.7 M weights, 1.8 G multiply-accumulates at 224 x 224."""
     widths = (64, 128, 256, 512)
     return resnet("resnet18", widths, (2, 2, 2, 2), classes=1000, image=image, batch=batch, seed=seed)
+
+
+def resnet50(*, batch: int | str = 1, image: int = 224, seed: int = 0) -> onnx.ModelProto:
+    """ResNet-50 with the stride on the 3 x 3 convolutions: 25.5 M weights, 4.1 G multiply-accumulates at 224 x 224."""
+    widths = (64, 128, 256, 512)
+    counts = (3, 4, 6, 3)
+    return resnet(
+        "resnet50", widths, counts, classes=1000, image=image, batch=batch, seed=seed, block=_bottleneck, expansion=4
+    )
 
 
 def resnet_tiny(*, batch: int | str = 1, image: int = 32, seed: int = 0) -> onnx.ModelProto:

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr
+from compiler.ops.compute import PADDING, WINDOW
 from compiler.ops.compute.indexing import padded_window
 from compiler.ops.registry import Attrs
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
-from compiler.te.tensor import Tensor, compute, reduce_axis
+from compiler.te.tensor import ComputeOp, Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
 from compiler.tune.space import Knobs
 
-#: tags of the stages that the schedules below look for
-DIRECT, DEPTHWISE = "cpu.direct", "cpu.depthwise"
+#: the tag of a dense convolution's stage
+DIRECT = "cpu.direct"
+# So many multiply-accumulates are written out at most.
+_UNROLLED = 128
 
 
 def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> Tensor:
@@ -44,7 +47,7 @@ def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int])
             pixel = source[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane]
             return te_sum(pixel * w[c, 0, rh, rw, lane], axis=(rh, rw))
 
-        result = compute(shape, depthwise, "conv2d", tag=DEPTHWISE)
+        result = compute(shape, depthwise, "conv2d", tag=WINDOW)
     else:
         rc = reduce_axis(w.shape[1], "rc")
         inner = (reduce_axis(x.shape[4], "ri"),) if x.ndim == 5 else ()
@@ -120,19 +123,23 @@ def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
     conv.vectorize(clane)
 
 
-def schedule_depthwise(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """A row's tile of pixels in registers, the window's columns unrolled so that neighbours share loads."""
+def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
+    """Depthwise convolution and pooling: a row's tile of pixels in registers, padding chosen at each load, the window's
+    columns unrolled so that neighbours share loads."""
+    for stage in schedule.stages:
+        if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING:
+            stage.compute_inline()
     n, c, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
     sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
-    columns = knobs.choice("columns", sizes[::-1])
-    wo, wi = out.split(w, factor=columns)
+    wo, wi = out.split(w, factor=knobs.choice("columns", sizes[::-1]))
     out.unroll(wi)
     out.vectorize(lane)
-    conv.compute_at(out, wo)
+    anchor.compute_at(out, wo)
     parallelize(out, [n, c, h])
-    _, _, _, cw, clane = conv.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    rh, rw = conv.op.reduce_axis
-    conv.reorder(rh, rw, cw, clane)
-    conv.unroll(cw)
-    conv.unroll(rw)
-    conv.vectorize(clane)
+    _, _, _, cw, clane = anchor.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    rh, rw = anchor.op.reduce_axis
+    anchor.reorder(rh, rw, cw, clane)
+    anchor.unroll(cw)
+    if cw.extent * rw.extent <= _UNROLLED:
+        anchor.unroll(rw)
+    anchor.vectorize(clane)

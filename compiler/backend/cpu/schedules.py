@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from compiler.backend.cpu import convolution, winograd
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.processor import Processor
+from compiler.ops.compute import WINDOW
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, Tensor
@@ -14,9 +15,11 @@ from compiler.tune.space import Declaration, Knobs
 
 _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], None]] = {
     convolution.DIRECT: convolution.schedule_direct,
-    convolution.DEPTHWISE: convolution.schedule_depthwise,
+    WINDOW: convolution.schedule_window,
     winograd.WINOGRAD: winograd.schedule_winograd,
 }
+# Four axes and the channels of a block.
+_BLOCKED_RANK = 5
 
 
 def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs | None = None) -> Schedule:
@@ -25,7 +28,7 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
     knobs: the decisions of the template, if the group has one (default: what is expected to be fastest).
     """
     schedule = create_schedule(outputs)
-    anchor = next((s for s in schedule.stages if isinstance(s.op, ComputeOp) and s.op.tag in _TEMPLATES), None)
+    anchor = next((stage for stage in schedule.stages if _has_template(stage)), None)
     if anchor is None or len(outputs) != 1:
         return default_schedule(outputs)
     assert isinstance(anchor.op, ComputeOp)
@@ -40,6 +43,11 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
             stage.compute_inline()
     template(schedule, anchor, out, processor, knobs or Declaration())
     return schedule
+
+
+def _has_template(stage: Stage) -> bool:
+    """Whether a stage is one of those that the templates are for, with channels in blocks."""
+    return isinstance(stage.op, ComputeOp) and stage.op.tag in _TEMPLATES and stage.tensor.ndim == _BLOCKED_RANK
 
 
 def _is_epilogue(schedule: Schedule, anchor: Stage, stage: Stage) -> bool:

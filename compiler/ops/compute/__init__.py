@@ -7,6 +7,7 @@ layout_transform take plain layouts, where the stored shape is the logical one.
 from compiler.ops.compute import convolution, dense, elementwise, layout, pooling, quantization, reduction, tensor
 from compiler.ops.compute.registry import (
     PADDING,
+    WINDOW,
     ComputeFunction,
     ConstantOp,
     compute_names,
@@ -18,6 +19,7 @@ from compiler.ops.compute.registry import (
 
 __all__ = [
     "PADDING",
+    "WINDOW",
     "ComputeFunction",
     "ConstantOp",
     "compute_names",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.ir import Expr, as_expr, maximum, minimum
 from compiler.ops.compute.indexing import padded_window
-from compiler.ops.compute.registry import register_compute
+from compiler.ops.compute.registry import WINDOW, register_compute
 from compiler.ops.registry import Attrs, TensorType
 from compiler.te.tensor import Reducer, Tensor, compute, reduce_axis
 from compiler.te.tensor import max as te_max
@@ -22,7 +22,7 @@ def _pool(x: Tensor, attrs: Attrs, output: TensorType, reducer: Reducer, pad_val
     def element(n: Expr, c: Expr, h: Expr, w: Expr, *block: Expr) -> Expr:
         return reducer(source[(n, c, h * sh + rh, w * sw + rw, *block)].astype(output.dtype), axis=(rh, rw))
 
-    return compute(output.shape, element, name)
+    return compute(output.shape, element, name, tag=WINDOW)
 
 
 @register_compute("max_pool2d")

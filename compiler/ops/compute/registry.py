@@ -25,6 +25,8 @@ ComputeFunction = Callable[[Sequence[Tensor], Attrs, TensorType], Tensor]
 
 # The tag of stages that only surround a tensor with padding: read many times by a window, they are worth storing.
 PADDING = "padding"
+# The tag of stages that reduce a window of each channel by itself.
+WINDOW = "window"
 
 _COMPUTES: dict[str, ComputeFunction] = {}
 
