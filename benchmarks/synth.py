@@ -51,14 +51,20 @@ class Machine:
         return " ".join(parts)
 
 
+MIDDLE = {
+    "uop_buffer": 8192, "inp_buffer": 8192, "wgt_buffer": 8192, "acc_buffer": 16384, "out_buffer": 8192,
+    "aux_buffer": 8192,
+}  # fmt: skip
+"""Buffers between the tiny machine's and a board's: yosys takes minutes more over block RAMs by the hundred."""
+
 CALIBRATION = (
     Machine("tiny", fitted=True),
-    Machine("pynq-z1", {"block_in": 4, "block_out": 4}, fitted=True),
+    Machine("pynq-z1", {"block_in": 4, "block_out": 4, **MIDDLE}, fitted=True),
     Machine("tiny", {"block_out": 8, "batch": 2, "bus_bits": 64}, packed=True, fitted=True),
-    Machine("pynq-z1", {"block_in": 4, "block_out": 8}, packed=True, fitted=True),
-    Machine("pynq-z1", {"block_in": 8, "block_out": 4, "axi": "axi4", "burst_beats": 64, "bus_bits": 128}, fitted=True),
+    Machine("pynq-z1", {"block_in": 4, "block_out": 8, **MIDDLE}, packed=True, fitted=True),
+    Machine("ultra96", {"block_in": 8, "block_out": 4, **MIDDLE}, fitted=True),
     Machine("tiny", {"block_in": 8, "wgt_buffer": 4096, "inp_buffer": 4096, "load_queue": 32}, True, fitted=True),
-    Machine("pynq-z1", {"block_in": 8, "block_out": 8, "acc_buffer": 65536}, packed=True),
+    Machine("pynq-z1", {"block_in": 8, "block_out": 8, **MIDDLE}, packed=True),
     Machine("tiny", {"block_in": 8, "block_out": 8, "wgt_buffer": 8192, "acc_buffer": 8192}),
     Machine("pynq-z1", packed=True),
 )  # fmt: skip
