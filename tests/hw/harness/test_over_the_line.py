@@ -21,7 +21,7 @@ from runtime.executor import Executor
 from tests.hw.harness.simulated_line import SimulatedLine, board_on
 
 CFG = Config.load("tiny").with_(bus_bits=64, clock_mhz=50.0)
-"""Four transfers of the SDRAM a bus word, at the clock of the ULX3S."""
+"""Four transfers of the SDRAM a bus word, at a clock at which its times are several cycles."""
 HARNESS = HarnessConfig(divisor=4, gap_bits=1000)
 """Bits as short as they can be."""
 

@@ -179,7 +179,7 @@ def test_pll(clock: float) -> None:
 
 def test_rates_and_buses_that_do_not_suit_are_refused() -> None:
     board = Board.load("ulx3s")
-    assert HarnessConfig.of(board, board.config).divisor == 25
+    assert HarnessConfig.of(board, board.config).divisor == 15
     with pytest.raises(ConfigError, match="uart_baud: 2000000 does not divide the clock of 3.0 MHz; try 750000"):
         HarnessConfig.of(board, board.config.with_(clock_mhz=3.0))
     with pytest.raises(ConfigError, match="uart_baud: None"):
