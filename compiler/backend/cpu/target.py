@@ -10,7 +10,7 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
 from compiler.te.schedule import create_schedule
 from compiler.te.tensor import Tensor, placeholder
+from compiler.tune.space import ConfigSpace, Knobs, declare
 
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
@@ -51,16 +52,26 @@ class CpuKernel:
     workspaces: list[Value] = field(default_factory=list)
 
 
+class KnobSource(Protocol):
+    """Decisions that are known to be good (from tuning)."""
+
+    def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
+        """Those of a group's schedule, or None for what is expected to be fastest."""
+        ...
+
+
 class CpuTarget(Target):
     """Compiles fused groups to functions of the host's C calling convention.
 
     name: "cpu", unless several CPUs are told apart. processor: what code is generated for (default: this machine).
+    tuned: asked for each group's schedule first.
     Float convolutions and what follows them keep their channels in blocks (see `layouts`), everything else the default
     layout; layout_transform converts between them and to other targets' layouts.
     """
 
-    def __init__(self, name: str = "cpu", processor: Processor | None = None) -> None:
+    def __init__(self, name: str = "cpu", processor: Processor | None = None, tuned: KnobSource | None = None) -> None:
         self.name = name
+        self._tuned = tuned
         self.processor = processor or Processor.of()
         self._lowered: dict[Hashable, PrimFunc] = {}
         self._layouts = BlockedLayouts(self.processor.lanes, lambda node: node.target == name)
@@ -89,15 +100,13 @@ class CpuTarget(Target):
         """
         if options:
             raise CodegenError(f"target '{self.name}' has no compile option {sorted(options)}; it has context")
-        tensors = {value: placeholder(value.storage_shape, value.dtype, _c_name(value.name)) for value in group.inputs}
-        for node in group.nodes:
-            tensors[node.output] = expression(node, tensors, self.processor)
-        outputs = [tensors[value] for value in group.outputs]
+        tensors, outputs = self._expressions(group)
         args, tables = _arguments(group, outputs, tensors)
         key = signature(group)
         known = self._lowered.get(key)
         if known is None:
-            schedule = schedule_group(outputs, self.processor)
+            knobs = None if self._tuned is None else self._tuned.knobs(self, group)
+            schedule = schedule_group(outputs, self.processor, knobs)
             symbol = symbol_of(group.output.name)
             func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
             func = workspaces_as_parameters(func)
@@ -110,6 +119,19 @@ class CpuTarget(Target):
             for buffer in known.params[len(args) :]
         ]
         return CpuKernel(known.name, known, [*args, *workspaces], tables, workspaces)
+
+    def space(self, group: FusedGroup) -> ConfigSpace:
+        """The schedules that the group's template offers; its first point is the default. One point without a
+        template."""
+        _, outputs = self._expressions(group)
+        return declare(lambda knobs: schedule_group(outputs, self.processor, knobs))
+
+    def _expressions(self, group: FusedGroup) -> tuple[dict[Value, Tensor], list[Tensor]]:
+        """The tensors of a group's values, and those of its outputs."""
+        tensors = {value: placeholder(value.storage_shape, value.dtype, _c_name(value.name)) for value in group.inputs}
+        for node in group.nodes:
+            tensors[node.output] = expression(node, tensors, self.processor)
+        return tensors, [tensors[value] for value in group.outputs]
 
 
 def _arguments(
