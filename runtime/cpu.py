@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import groupby
 
 import llvmlite.binding as llvm
 import numpy as np
 
-from runtime.artifact import CpuCode, CpuStep
+from runtime.artifact import CpuCode, CpuStep, Step
 from runtime.errors import ArtifactError
 from runtime.thread_pool import PARALLEL_FOR, default_threads, process_pool
 
@@ -45,10 +46,13 @@ def check_processor(code: CpuCode) -> None:
 
 
 class CpuDevice:
-    """Runs the `CpuStep`s of one artifact."""
+    """Runs the `CpuStep`s of one artifact, those that follow each other in one call.
 
-    def __init__(self, code: CpuCode, steps: Sequence[CpuStep]) -> None:
-        """Links the object and looks up every kernel the steps call.
+    threads: how many a kernel may use, the caller's included ($VDLA_NUM_THREADS, or all processors).
+    """
+
+    def __init__(self, code: CpuCode, steps: Sequence[Step]) -> None:
+        """Links the object with a function for every run of CPU steps among an artifact's.
 
         Raises:
             ArtifactError: when the code is for another processor or lacks a kernel.
@@ -56,24 +60,61 @@ class CpuDevice:
         check_processor(code)
         self._pool = process_pool()
         self.threads = default_threads()
-        builder = llvm.JITLibraryBuilder().add_object_img(code.image).add_current_process()
-        builder.import_symbol(PARALLEL_FOR, self._pool.address)
-        symbols = sorted({step.symbol for step in steps})
+        runs: dict[str, list[CpuStep]] = {}
+        for cpu, run in groupby(steps, lambda step: isinstance(step, CpuStep)):
+            if cpu:
+                runs[f"run_{len(runs)}"] = [step for step in run if isinstance(step, CpuStep)]
+        kernels = llvm.JITLibraryBuilder().add_object_img(code.image).add_current_process()
+        kernels.import_symbol(PARALLEL_FOR, self._pool.address)
+        symbols = sorted({step.symbol for run in runs.values() for step in run})
         for symbol in symbols:
-            builder.export_symbol(symbol)
+            kernels.export_symbol(symbol)
         try:
-            self._library = builder.link(_jit(), next(_library_names))
+            self._kernels = kernels.link(_jit(), next(_library_names))
         except RuntimeError as error:
             raise ArtifactError(f"cpu.o cannot be linked: {' '.join(str(error).split())}") from error
-        self._kernels = {
-            step.symbol: ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(step.args))(self._library[step.symbol])
-            for step in steps
+        callers = llvm.JITLibraryBuilder().add_ir(_runs_ir(runs)).add_current_process()
+        for symbol in symbols:
+            callers.import_symbol(symbol, self._kernels[symbol])
+        for name in runs:
+            callers.export_symbol(name)
+        self._library = callers.link(_jit(), next(_library_names))
+        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+        self._entries = {
+            id(run[0]): (call(self._library[name]), np.zeros((len(run) + 1, 2), np.int64)) for name, run in runs.items()
         }
 
-    def execute(self, step: CpuStep, arena: np.ndarray) -> float:
-        """Calls the step's kernel on `arena` (uint8, one dimension); returns the seconds it took."""
+    def execute(self, first: CpuStep, arena: np.ndarray) -> list[float]:
+        """Runs `first`, a step at which a run begins, and the CPU steps that follow it; the seconds that each took.
+
+        Args:
+            arena: uint8, one dimension.
+        """
         self._pool.use(self.threads)
-        base = arena.ctypes.data
-        started = time.perf_counter()
-        self._kernels[step.symbol](*[base + offset for offset in step.args])
-        return time.perf_counter() - started
+        entry, clock = self._entries[id(first)]
+        entry(arena.ctypes.data, clock.ctypes.data)
+        nanoseconds = clock[:, 0] * 1_000_000_000 + clock[:, 1]
+        return (np.diff(nanoseconds) * 1e-9).tolist()
+
+
+def _runs_ir(runs: Mapping[str, Sequence[CpuStep]]) -> str:
+    """A function for each run: void name(uint8_t *arena, struct timespec clock[steps + 1]), the time between steps."""
+    symbols = {step.symbol: len(step.args) for run in runs.values() for step in run}
+    lines = ["declare i32 @clock_gettime(i32, ptr)"]
+    lines += [f"declare void @{symbol}({', '.join(['ptr'] * count)})" for symbol, count in symbols.items()]
+    for name, run in runs.items():
+        lines.append(f"define void @{name}(ptr %arena, ptr %clock) {{")
+        for i, step in enumerate(run):
+            lines += _tick(i)
+            for j, offset in enumerate(step.args):
+                lines.append(f"  %a{i}.{j} = getelementptr i8, ptr %arena, i64 {offset}")
+            lines.append(f"  call void @{step.symbol}({', '.join(f'ptr %a{i}.{j}' for j in range(len(step.args)))})")
+        lines += [*_tick(len(run)), "  ret void", "}"]
+    return "\n".join(lines)
+
+
+def _tick(i: int) -> list[str]:
+    return [
+        f"  %t{i} = getelementptr i8, ptr %clock, i64 {16 * i}",
+        f"  %r{i} = call i32 @clock_gettime(i32 {time.CLOCK_MONOTONIC}, ptr %t{i})",
+    ]

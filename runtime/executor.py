@@ -115,9 +115,14 @@ class Executor:
         busy: dict[str, int] = {}
         stalls: dict[str, int] = {}
         cycle = fetch_bytes = 0
+        pending: list[float] = []
         for index, step in enumerate(self.artifact.steps):
             if isinstance(step, CpuStep):
-                layers.append(self._run_cpu(step))
+                if not pending:
+                    pending = self._run_cpu(step)
+                layers.append(
+                    LayerRecord(step.name, step.op, "cpu", wall_s=pending.pop(), reason=step.reason, nodes=step.nodes)
+                )
                 continue
             what = f"program {index + 1} of {len(self.artifact.steps)}"
             told = None if progress is None else partial(progress, what)
@@ -142,10 +147,19 @@ class Executor:
         )
         return RunResult(outputs, profile)
 
-    def _run_cpu(self, step: CpuStep) -> LayerRecord:
+    def _run_cpu(self, first: CpuStep) -> list[float]:
+        """Runs a step and the CPU steps that follow it; the seconds of each, last first."""
         assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
-        wall_s = self._cpu.execute(step, self._vdla.arena)
-        return LayerRecord(step.name, step.op, "cpu", wall_s=wall_s, reason=step.reason, nodes=step.nodes)
+        return self._cpu.execute(first, self._vdla.arena)[::-1]
+
+    def use_threads(self, threads: int) -> None:
+        """Let the CPU's kernels use this many threads, the caller's included, from the next run on.
+
+        Raises:
+            InputError: unless 1 <= threads <= `runtime.thread_pool.MOST_THREADS` (at that run).
+        """
+        if self._cpu is not None:
+            self._cpu.threads = threads
 
     def read(self, spec: TensorSpec) -> np.ndarray:
         """A copy of any tensor of the last run, given where it lies; for looking inside a network."""
@@ -189,7 +203,7 @@ def _cpu_device(artifact: Artifact) -> CpuDevice | None:
             f"the artifact of '{artifact.model}' has steps on the CPU ({artifact.cpu_code.triple}), and this computer "
             f"cannot link them: {error}; install llvmlite, or compile the model so that all of it runs on VDLA"
         ) from None
-    return CpuDevice(artifact.cpu_code, [step for step in artifact.steps if isinstance(step, CpuStep)])
+    return CpuDevice(artifact.cpu_code, artifact.steps)
 
 
 def _check_wave(wave: LayerWave, artifact: Artifact, sim: str) -> None:

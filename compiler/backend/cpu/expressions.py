@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from compiler.backend.cpu import winograd
 from compiler.backend.cpu.convolution import blocked_conv2d
+from compiler.backend.cpu.dense import packed_dense
 from compiler.backend.cpu.layouts import BLOCK_PRESERVING
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.vector_convolution import vector_conv2d
@@ -28,6 +29,8 @@ def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor
     stored = TensorType(node.output.storage_shape, node.output.dtype)
     if node.op == "conv2d" and _blocked_convolution(node):
         result = _convolution(node, inputs, attrs, stored.shape, processor)
+    elif node.op == "dense" and not is_plain(node.inputs[1].layout) and is_plain(node.inputs[0].layout):
+        result = packed_dense(inputs, stored.shape[1], processor.lanes)
     elif node.op in BLOCK_PRESERVING and _same_blocks(node):
         result = compute_of(node.op)(inputs, attrs, stored)
     else:

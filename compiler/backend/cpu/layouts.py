@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from compiler.backend.cpu.dense import dense_block
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import DEFAULT_LAYOUT, parse_layout
 from compiler.target import NodeLayouts
@@ -41,6 +42,8 @@ class BlockedLayouts:
 
     def preferred(self, node: Node) -> NodeLayouts | None:
         """The layouts around a node of a graph in which nothing has been re-laid yet; None: the default ones."""
+        if node.op == "dense":
+            return self._dense(node)
         layout = self._output(node)
         if layout is None:
             return None
@@ -48,6 +51,14 @@ class BlockedLayouts:
             return self._convolution(node, layout)
         inputs = tuple(layout if len(value.shape) == 4 else DEFAULT_LAYOUT for value in node.inputs)
         return NodeLayouts(inputs, layout)
+
+    def _dense(self, node: Node) -> NodeLayouts | None:
+        w = node.inputs[1]
+        block = dense_block(w.shape[0], self.lanes)
+        if not self._mine(node) or w.const is None or w.dtype != "float32" or block is None:
+            return None
+        bias = (DEFAULT_LAYOUT,) * (len(node.inputs) - 2)
+        return NodeLayouts((DEFAULT_LAYOUT, f"OI{block}o", *bias), DEFAULT_LAYOUT)
 
     def _channels(self, channels: int) -> str | None:
         block = next((b for b in (self.lanes, self.lanes // 2) if b >= 4 and channels % b == 0), None)

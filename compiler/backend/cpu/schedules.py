@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import convolution, winograd
+from compiler.backend.cpu import convolution, dense, winograd
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
@@ -16,6 +16,7 @@ from compiler.tune.space import Declaration, Knobs
 _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], None]] = {
     convolution.DIRECT: convolution.schedule_direct,
     WINDOW: convolution.schedule_window,
+    dense.DENSE: dense.schedule_dense,
     winograd.WINOGRAD: winograd.schedule_winograd,
 }
 # Four axes and the channels of a block.
@@ -46,8 +47,10 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
 
 
 def _has_template(stage: Stage) -> bool:
-    """Whether a stage is one of those that the templates are for, with channels in blocks."""
-    return isinstance(stage.op, ComputeOp) and stage.op.tag in _TEMPLATES and stage.tensor.ndim == _BLOCKED_RANK
+    """Whether a stage is one of those that the templates are for; of windows, those over channels in blocks."""
+    if not isinstance(stage.op, ComputeOp) or stage.op.tag not in _TEMPLATES:
+        return False
+    return stage.op.tag != WINDOW or stage.tensor.ndim == _BLOCKED_RANK
 
 
 def _is_epilogue(schedule: Schedule, anchor: Stage, stage: Stage) -> bool:

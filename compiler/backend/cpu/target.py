@@ -7,7 +7,7 @@ a kernel.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
 from compiler.te.schedule import create_schedule
 from compiler.te.tensor import Tensor, placeholder
-from compiler.tune.space import ConfigSpace, Knobs, declare
+from compiler.tune.space import ConfigSpace, Declaration, Knobs
 
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
@@ -120,11 +120,12 @@ class CpuTarget(Target):
         ]
         return CpuKernel(known.name, known, [*args, *workspaces], tables, workspaces)
 
-    def space(self, group: FusedGroup) -> ConfigSpace:
-        """The schedules that the group's template offers; its first point is the default. One point without a
-        template."""
+    def space(self, group: FusedGroup) -> ConfigSpace | None:
+        """The schedules that the group's template offers, its first point the default; None without a template."""
         _, outputs = self._expressions(group)
-        return declare(lambda knobs: schedule_group(outputs, self.processor, knobs))
+        declaration = Declaration()
+        schedule_group(outputs, self.processor, declaration)
+        return declaration.space() if declaration.knobs else None
 
     def _expressions(self, group: FusedGroup) -> tuple[dict[Value, Tensor], list[Tensor]]:
         """The tensors of a group's values, and those of its outputs."""
@@ -183,7 +184,13 @@ def _frozen(attribute: object) -> Hashable:
 
 
 def compile_kernels(
-    kernels: Sequence[CpuKernel], *, target_triple: str | None = None, cpu: str = "host", opt: int | None = None
+    kernels: Sequence[CpuKernel],
+    *,
+    target_triple: str | None = None,
+    cpu: str = "host",
+    opt: int | None = None,
+    more: Sequence[str] = (),
+    exports: Collection[str] | None = None,
 ) -> bytes:
     """One relocatable ELF object with all kernels; arguments as of `compiler.backend.llvm.compile_functions`.
 
@@ -194,7 +201,9 @@ def compile_kernels(
     if opt is None:
         opt = 1 if any(kernel.func.attrs["contract"] for kernel in kernels) else 3
     functions = {id(kernel.func): kernel.func for kernel in kernels}
-    return compile_functions(list(functions.values()), target_triple=target_triple, cpu=cpu, opt=opt)
+    return compile_functions(
+        list(functions.values()), target_triple=target_triple, cpu=cpu, opt=opt, more=more, exports=exports
+    )
 
 
 def symbol_of(name: str) -> str:

@@ -70,6 +70,7 @@ class FunctionEmitter:
         self.copies = 1
         self.heap: list[Value] = []
         self.fn = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER] * len(func.params)), func.name)
+        self.fn.attributes.add("noinline")  # a caller would get all its kernels' stacks, and lose what noalias says
         for arg, buffer in zip(self.fn.args, func.params, strict=True):
             arg.name = buffer.name
             if func.attrs.get("noalias", True):

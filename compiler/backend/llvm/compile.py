@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-import llvmlite.binding as llvm
 import llvmlite.ir as ir
 
 from compiler.backend.llvm.codegen import FunctionEmitter
@@ -42,7 +41,13 @@ def llvm_ir(funcs: Sequence[PrimFunc], *, target_triple: str | None = None, cpu:
 
 
 def compile_functions(
-    funcs: Sequence[PrimFunc], *, target_triple: str | None = None, cpu: str = "host", opt: int = 3
+    funcs: Sequence[PrimFunc],
+    *,
+    target_triple: str | None = None,
+    cpu: str = "host",
+    opt: int = 3,
+    more: Sequence[str] = (),
+    exports: Collection[str] | None = None,
 ) -> bytes:
     """An ELF object (position independent) with one symbol a function.
 
@@ -54,12 +59,12 @@ def compile_functions(
         target_triple: four-part LLVM triple; None = this machine's.
         cpu: "host", "generic" or a name of :data:`compiler.backend.llvm.CPUS`.
         opt: optimisation level 0..3.
+        more: further modules, as LLVM IR, that become part of the object.
+        exports: the only functions that are visible from outside; None: all.
 
     Raises:
         CodegenError: unknown triple or cpu, an intrinsic without CPU code, a bad function name.
         VerifyError: a function breaks a rule of the loop IR.
     """
     machine = Machine.get(target_triple, cpu, opt)
-    module = llvm.parse_assembly(str(_module(funcs, machine)))
-    module.verify()
-    return machine.emit(module)
+    return machine.compile([str(_module(funcs, machine)), *more], exports)

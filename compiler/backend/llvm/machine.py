@@ -1,10 +1,12 @@
 """The processor that code is generated for, and LLVM's optimiser and emitter set up for it.
 
-LLVM aborts the whole process on some wrong arguments, so triples and processor names are checked against lists here.
+LLVM aborts the whole process on what its back end cannot translate, so triples and processor names are checked against
+lists here, and code for any processor but this one is compiled in a helper process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from threading import Lock
 
@@ -29,7 +31,8 @@ _lock = Lock()
 _ready = False
 
 
-def _initialise() -> None:
+def initialise() -> None:
+    """Make LLVM's back ends known; more than once is harmless."""
     global _ready
     with _lock:
         if not _ready:
@@ -45,10 +48,11 @@ class Machine:
         triple: four-part LLVM triple.
         index_bits: width of an address offset (32 or 64).
         vector_bits: preferred vector width.
+        is_host: whether it is this computer's own processor, by its own name.
     """
 
-    def __init__(self, triple: str, cpu: str, features: str, opt: int) -> None:
-        self.triple, self.cpu, self.features, self.opt = triple, cpu, features, opt
+    def __init__(self, triple: str, cpu: str, features: str, opt: int, is_host: bool = False) -> None:
+        self.triple, self.cpu, self.features, self.opt, self.is_host = triple, cpu, features, opt, is_host
         target = llvm.Target.from_triple(triple)
         self._tm = target.create_target_machine(cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="default")
         self.data_layout = str(self._tm.target_data)
@@ -62,7 +66,7 @@ class Machine:
         Raises:
             CodegenError: the triple's architecture or the processor is not in :data:`CPUS`.
         """
-        _initialise()
+        initialise()
         host = llvm.get_default_triple()
         triple = triple or host
         arch, host_arch = triple.split("-", 1)[0], host.split("-", 1)[0]
@@ -75,17 +79,44 @@ class Machine:
         if opt not in (0, 1, 2, 3):
             raise CodegenError(f"optimisation level {opt!r}; it must be 0, 1, 2 or 3")
         features = _ARM_FEATURES.get(arch, "")
-        if cpu == "host":
+        is_host = cpu == "host"
+        if is_host:
             if arch != host_arch:
                 raise CodegenError(f"cpu 'host' is a {host_arch}, the triple {triple!r} is not: name a processor")
             cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
         elif cpu != "generic" and cpu not in CPUS[arch]:
             raise CodegenError(f"unknown cpu {cpu!r} for {arch}; known: generic, {', '.join(sorted(CPUS[arch]))}")
-        return _machine(triple, cpu, features, opt)
+        return _machine(triple, cpu, features, opt, is_host)
 
-    def emit(self, module: llvm.ModuleRef) -> bytes:
-        """Optimise the module in place and return it as an ELF object."""
+    def compile(self, modules: Sequence[str], exports: Collection[str] | None = None, *, isolated: bool = False) -> bytes:
+        """Links modules (LLVM IR as text), optimises them and returns them as one ELF object.
+
+        Args:
+            exports: the functions that stay visible from outside; None: all of them.
+            isolated: compile in the helper process, which code for any processor but this one always is.
+
+        Raises:
+            CodegenError: LLVM refuses the modules, or the helper ended while it compiled them.
+        """
+        if isolated or not self.is_host:
+            from compiler.backend.llvm.worker import compile_in_worker
+
+            return compile_in_worker(self, modules, exports)
+        return self.emit(modules, exports)
+
+    def emit(self, modules: Sequence[str], exports: Collection[str] | None = None) -> bytes:
+        """As :meth:`compile`, in this process, whatever it may lead to."""
         with _lock:
+            try:
+                module, *more = [llvm.parse_assembly(text) for text in modules]
+                for other in more:
+                    module.link_in(other)
+                module.verify()
+            except RuntimeError as error:
+                raise CodegenError(f"LLVM refuses the code for {self.triple}: {' '.join(str(error).split())}") from error
+            for function in module.functions if exports is not None else ():
+                if not function.is_declaration and function.name not in (exports or ()):
+                    function.linkage = llvm.Linkage.internal
             options = llvm.create_pipeline_tuning_options(speed_level=self.opt)
             options.loop_vectorization = self.opt > 0
             options.slp_vectorization = self.opt > 0
@@ -100,5 +131,5 @@ _AVX512 = frozenset({"x86-64-v4", "skylake-avx512", "icelake-server", "sapphirer
 
 
 @lru_cache(maxsize=16)
-def _machine(triple: str, cpu: str, features: str, opt: int) -> Machine:
-    return Machine(triple, cpu, features, opt)
+def _machine(triple: str, cpu: str, features: str, opt: int, is_host: bool) -> Machine:
+    return Machine(triple, cpu, features, opt, is_host)
