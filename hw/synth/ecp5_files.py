@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any, Final
 
 from hw.errors import ConfigError
@@ -76,14 +77,18 @@ def _clock(end: str) -> str:
 
 
 def _lines(path: list[Mapping[str, Any]]) -> Iterator[str]:
-    elapsed = 0.0
+    elapsed, steps = 0.0, []
     for step in path:
         elapsed += step["delay"]
         if step["type"] == "routing":
-            yield f"{elapsed:6.2f} ns  along {design_name(step['net'])}"
+            steps.append((elapsed, "along", design_name(step["net"])))
         else:
             cell = step["to"] if step["type"] == "setup" else step["from"]
-            yield f"{elapsed:6.2f} ns  {step['type']} of {design_name(cell['cell'])}"
+            steps.append((elapsed, f"{step['type']} of", design_name(cell["cell"])))
+    # One line for all of a carry chain and of a tree of LUTs, at the time when the path leaves it.
+    for _, group in groupby(steps, key=lambda entry: entry[2]):
+        *_, (time, what, name) = group
+        yield f"{time:6.2f} ns  {what} {name}"
 
 
 def design_name(name: str) -> str:
@@ -91,5 +96,5 @@ def design_name(name: str) -> str:
     # Names made by yosys begin with what they were made from, after its own prefix.
     bare = re.sub(r"\$(?:auto|abc|flatten)\$[^.]*?\$", "", name)
     bare = re.sub(r"\$flatten|\\", "", bare)
-    bare = re.split(r"_(?:TRELLIS|LUT4|CCU2C|L6MUX21|PFUMX|MULT18X18D|DP16KD|DPR16X4)\w*", bare)[0]
+    bare = re.split(r"_(?:TRELLIS|LUT4|CCU2C|L6MUX21|PFUMX|MULT18X18D|DP16KD|DPR16X4|DO[AB]\d+)\w*", bare)[0]
     return bare.removeprefix("harness.")
