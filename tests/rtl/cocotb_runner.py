@@ -19,7 +19,7 @@ from typing import Any, Literal
 import cocotb_tools.config
 from cocotb_tools.runner import get_runner
 
-from sim.rtl.build import _run, _tools, cached, digest
+from sim.rtl.build import cached, digest, run_tool, tools
 
 Simulator = Literal["verilator", "icarus"]
 TOP = "vdla"
@@ -65,11 +65,11 @@ def run_bench(
 
 def _built(verilog: str, simulator: Simulator) -> Path:
     """The folder in which cocotb's runner looks for the simulator's executable."""
-    tools = digest(
+    version = digest(
         [Path(__file__)], f"{importlib.metadata.version('cocotb')} {importlib.metadata.version('verilator')}"
     )
     make = {"verilator": _verilate, "icarus": _compile}[simulator]
-    return cached(f"cocotb-{simulator}", "", (verilog, tools), lambda folder: make(verilog, folder))
+    return cached(f"cocotb-{simulator}", "", (verilog, version), lambda folder: make(verilog, folder))
 
 
 def _compile(verilog: str, folder: Path) -> Path:
@@ -78,15 +78,15 @@ def _compile(verilog: str, folder: Path) -> Path:
     (folder / "vdla.v").write_text(source, encoding="utf-8")
     made = folder / "made"
     made.mkdir()
-    _run(["iverilog", "-g2012", "-s", TOP, "-o", str(made / "sim.vvp"), str(folder / "vdla.v")], folder)
+    run_tool(["iverilog", "-g2012", "-s", TOP, "-o", str(made / "sim.vvp"), str(folder / "vdla.v")], folder)
     return made
 
 
 def _verilate(verilog: str, folder: Path) -> Path:
-    root, compiler = _tools()
+    root, compiler = tools()
     (folder / "vdla.v").write_text(verilog, encoding="utf-8")
     made = folder / "made"
-    _run(
+    run_tool(
         [
             str(root / "bin" / "verilator_bin"), "--cc", "vdla.v", "--top-module", TOP, "--prefix", "Vtop",
             "--Mdir", str(made), "--vpi", "--public-flat-rw", "--x-assign", "fast", "--timescale", "1ns/1ps",
@@ -97,7 +97,7 @@ def _verilate(verilog: str, folder: Path) -> Path:
     sources = [*sorted(made.glob("*.cpp")), cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"]
     (made / "all.cpp").write_text("".join(f'#include "{s}"\n' for s in sources), encoding="utf-8")
     libraries = cocotb_tools.config.libs_dir
-    _run(
+    run_tool(
         [
             compiler, *_flags(root), "-O0", f"-I{made}", str(made / "all.cpp"), str(_runtime(root, compiler)),
             "-o", str(made / TOP), f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator", "-lpthread",
@@ -114,7 +114,7 @@ def _runtime(root: Path, compiler: str) -> Path:
     def make(folder: Path) -> Path:
         (folder / "runtime.cpp").write_text("".join(f'#include "{root / "include" / n}"\n' for n in _RUNTIME))
         target = folder / "runtime.o"
-        _run([compiler, *_flags(root), "-O1", "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder)
+        run_tool([compiler, *_flags(root), "-O1", "-c", str(folder / "runtime.cpp"), "-o", str(target)], folder)
         return target
 
     version = f"{importlib.metadata.version('verilator')} {compiler}"

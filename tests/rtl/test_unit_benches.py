@@ -21,10 +21,18 @@ SMALL_UNITS: list[tuple[str, dict[str, Any]]] = [
 ]
 """Benches that run on both simulators, and their parameters."""
 LARGE_UNITS: list[tuple[str, dict[str, Any]]] = [
+    ("control", {}),
+    ("fetch", {"machine": 1}),
+    ("fetch", {"machine": 0, "bus_bits": 512}),
     ("load", {"machine": 0}),
     ("load", {"machine": 2}),
+    ("store", {"machine": 0}),
+    ("store", {"machine": 2}),
+    ("sequencer", {"machine": 1}),
     ("gemm", {"machine": 1}),
     ("gemm", {"machine": 2, "packed": True}),
+    ("vector", {"machine": 1}),
+    ("vector", {"machine": 2}),
 ]
 BOTH: tuple[Simulator, ...] = ("verilator", "icarus")
 

@@ -1,9 +1,13 @@
-"""Units of the RTL alone, in Amaranth's simulator, against plain Python models."""
+"""Units of the RTL alone, in Amaranth's simulator, against plain Python models.
+
+Queues, token counters, instructions in flight and the read port have cocotb benches on Verilator and on Icarus; fetch,
+load, store, sequencer, multiplier array, vector unit and control registers on Verilator: test_unit_benches.py. Here is
+what these are made of.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
@@ -14,19 +18,16 @@ from amaranth.sim import Simulator
 
 from hw import isa, timing
 from hw.config import Config
-from hw.isa import Load, Opcode, Store, Unit
+from hw.isa import Load, Opcode, Store
 from hw.random_program import random_instruction
 from hw.rtl import axi, gemm, load, to_verilog, vector
 from hw.rtl.banks import LoadBuffer, StoreBuffer
 from hw.rtl.control import ControlUnit
 from hw.rtl.decode import Decoder
-from hw.rtl.gemm import GemmArray
 from hw.rtl.interlock import Interlock
 from hw.rtl.layouts import instruction_layout, transfer_layout, uop_layout
 from hw.rtl.manual import PAGE, register_manual
-from hw.rtl.queue import CommandQueue
 from hw.rtl.registers import OFFSET, REGISTERS, Control
-from hw.rtl.tokens import InFlight, TokenCounter
 from hw.rtl.walk import BurstWalker, PieceWalker, pieces_layout
 from tests.sim.reference_cycle import bursts
 
@@ -65,89 +66,6 @@ def test_pipelines_are_as_long_as_the_rules_say() -> None:
     # Of the other kind's reads, the vector unit's are the earlier ones: in the cycle after the issue.
     assert gemm.WRITE <= timing.GEMM_LATENCY and vector.WRITE <= timing.VECTOR_LATENCY
     assert load.DONE_LATENCY >= 1 and timing.STORE_READ == 2 and timing.STORE_RETIRE == 1
-
-
-@pytest.mark.parametrize("depth", [1, 3, 63])
-def test_token_counter(depth: int) -> None:
-    rng = np.random.default_rng(depth)
-
-    async def bench(ctx: Any) -> None:
-        held = 0
-        for cycle in range(600):
-            assert (ctx.get(dut.available), ctx.get(dut.room)) == (held > 0, held < depth)
-            rate = 0.8 if cycle % 200 < 100 else 0.2
-            push, pop = held < depth and rng.random() < rate, held > 0 and rng.random() < 1 - rate
-            ctx.set(dut.push, push)
-            ctx.set(dut.pop, pop)
-            held += int(push) - int(pop)
-            await ctx.tick()
-
-    dut = TokenCounter(depth)
-    simulate(dut, bench)
-
-
-def test_in_flight_retires_in_order() -> None:
-    """Random starts, completions and full token counters against the rule (docs/timing.md, 2.3 and 2.4)."""
-    rng = np.random.default_rng(1)
-    latency = 10
-
-    async def bench(ctx: Any) -> None:
-        flight: deque[list[int]] = deque()  # pushes, complete (or -1)
-        for cycle in range(3000):
-            room = int(rng.integers(4)) if rng.random() < 0.5 else 3
-            ctx.set(dut.token_room, room)
-            start = len(flight) < timing.IN_FLIGHT and rng.random() < 0.5
-            assert ctx.get(dut.room) == (len(flight) < timing.IN_FLIGHT)
-            pushes = int(rng.integers(4))
-            ctx.set(dut.start, start)
-            ctx.set(dut.pushes, pushes)
-            undone = [f for f in flight if f[1] < 0]
-            done, after = bool(undone) and rng.random() < 0.4, int(rng.integers(1, latency + 1))
-            ctx.set(dut.done, done)
-            ctx.set(dut.latency, after)
-            head = flight[0] if flight else None
-            retires = head is not None and 0 <= head[1] <= cycle and not head[0] & ~room
-            assert ctx.get(dut.retire) == retires
-            assert ctx.get(dut.push) == (head[0] if head is not None and retires else 0)
-            if done:
-                undone[0][1] = cycle + after
-            if retires:
-                flight.popleft()
-            if start:
-                flight.append([pushes, -1])
-            await ctx.tick()
-
-    dut = InFlight(latency)
-    simulate(dut, bench)
-
-
-@pytest.mark.parametrize("depth", [2, 3, 8])
-def test_command_queue(depth: int) -> None:
-    rng = np.random.default_rng(depth)
-    words = [isa.encode(random_instruction(rng, TINY, Store), TINY) for _ in range(300)]
-
-    async def bench(ctx: Any) -> None:
-        waiting: deque[int] = deque()
-        shown: int | None = None
-        for _ in range(1200):
-            assert (ctx.get(dut.room), ctx.get(dut.visible)) == (len(waiting) < depth, bool(waiting))
-            assert shown is None or ctx.get(dut.instruction) == shown
-            if waiting:
-                flags = waiting[0] >> isa.OPCODE_BITS
-                assert ctx.get(dut.flags.as_value()) == flags & (1 << len(isa.FLAGS)) - 1
-            push, pop = len(waiting) < depth and rng.random() < 0.5, bool(waiting) and rng.random() < 0.5
-            word = words[int(rng.integers(len(words)))]
-            ctx.set(dut.push, push)
-            ctx.set(dut.word, word)
-            ctx.set(dut.pop, pop)
-            if pop:
-                shown = waiting.popleft()
-            if push:
-                waiting.append(word)
-            await ctx.tick()
-
-    dut = CommandQueue(TINY, Unit.STORE, depth)
-    simulate(dut, bench)
 
 
 def random_transfers(seed: int, count: int) -> Iterator[Store]:
@@ -352,43 +270,6 @@ def test_interlock() -> None:
             await ctx.tick()
 
     dut = Interlock(TINY)
-    simulate(dut, bench)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_multiplier_array(packed: bool) -> None:
-    """Products of any operands, extremes among them, with one multiplier a product or for two."""
-    cfg = TINY.with_(batch=2)
-    rng = np.random.default_rng(6)
-    choices = np.array([-128, -127, -1, 0, 1, 127])
-
-    def operands(*shape: int) -> np.ndarray:
-        extreme = rng.random(shape) < 0.5
-        return np.where(extreme, rng.choice(choices, shape), rng.integers(-128, 128, shape)).astype(np.int8)
-
-    async def bench(ctx: Any) -> None:
-        for _ in range(60):
-            x, w = operands(cfg.batch, cfg.block_in), operands(cfg.block_out, cfg.block_in)
-            acc = rng.integers(-(2**31), 2**31, (cfg.batch, cfg.block_out)).astype(np.int32)
-            overwrite = bool(rng.integers(2))
-            ctx.set(dut.operation.gemm, 1)
-            ctx.set(dut.operation.dst, 3)
-            ctx.set(dut.operation.overwrite, overwrite)
-            await ctx.tick()
-            ctx.set(dut.operation.gemm, 0)
-            ctx.set(dut.inp, int.from_bytes(x.tobytes(), "little"))
-            ctx.set(dut.wgt, int.from_bytes(w.tobytes(), "little"))
-            await ctx.tick()
-            assert ctx.get(dut.read) and ctx.get(dut.index) == 3
-            await ctx.tick()
-            ctx.set(dut.acc, int.from_bytes(acc.tobytes(), "little"))
-            await ctx.tick().repeat(2)
-            assert ctx.get(dut.write) and ctx.get(dut.target) == 3
-            with np.errstate(over="ignore"):
-                expected = x.astype(np.int32) @ w.astype(np.int32).T + (0 if overwrite else acc)
-            assert ctx.get(dut.result) == int.from_bytes(expected.astype(np.int32).tobytes(), "little")
-
-    dut = GemmArray(cfg, packed)
     simulate(dut, bench)
 
 

@@ -1,5 +1,6 @@
-"""Fetch and dispatch against the program itself: bursts by docs/timing.md, 4.1 and 4.2, instructions in order, each to
-its unit when that has room; a word that is no instruction is never dispatched."""
+"""Fetch and dispatch against the program itself: bursts by docs/timing.md, 4.1 and 4.2, instructions in order, each in
+the first cycle that 4.3 allows and to its unit when that has room; a word that is no instruction is never dispatched.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import numpy as np
 from hw import isa
 from hw.config import Config
 from hw.rtl.fetch import Fetch
-from hw.timing import FETCH_FIFO, PAGE
+from hw.timing import FETCH_DECODE, FETCH_FIFO, PAGE
 from tests.rtl.units.common import PARAMETERS, Pins, generator, legal_instruction, machine, word
 
 
@@ -50,6 +51,7 @@ async def dispatches_in_order(dut: Any) -> None:
         await pins.drive(start=0, address=0, length=0)
         expected = deque(burst_sizes(address, count, cfg))
         beats: deque[int] = deque()
+        arrived: list[int] = []  # cycle in which the last beat of each instruction is taken
         granted = dispatched = taken = 0
         eager = turn % 2
         for _ in range(6000):
@@ -68,7 +70,7 @@ async def dispatches_in_order(dut: Any) -> None:
             else:
                 assert not pins["request"]
             unit_bit = 1 << program[dispatched].UNIT
-            ready = (dispatched + 1) * size <= taken
+            ready = dispatched < len(arrived) and pins.cycle >= arrived[dispatched] + FETCH_DECODE
             assert pins["dispatch"] == (unit_bit & room if ready else 0)
             assert not ready or not pins["illegal"]
             if pins["dispatch"]:
@@ -79,6 +81,7 @@ async def dispatches_in_order(dut: Any) -> None:
             if beat:
                 beats.popleft()
                 taken += bus
+                arrived += [pins.cycle] * (taken // size - len(arrived))
             if grant:
                 first, length = expected.popleft()
                 beats.extend(range(first, first + length))

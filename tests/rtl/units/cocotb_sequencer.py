@@ -138,8 +138,9 @@ async def issues_what_the_loops_say(dut: Any) -> None:
         assert pins["done"] == (pins.cycle in ends)
         if pins["done"]:
             assert pins["latency"] == ends.pop(pins.cycle)
-        # The micro-op buffer answers in the next cycle.
-        uop = table[pins["uop_index"] % len(table)]
+        # The micro-op buffer answers in the next cycle, and keeps what it has until it is asked again.
+        if pins["uop_read"]:
+            uop = table[pins["uop_index"] % len(table)]
         if start:
             instr = program[started]
             operations, last, moved = rules.issue(instr, pins.cycle)

@@ -24,12 +24,14 @@ from hw.random_program import random_instruction
 from sim.rtl.cases import SMALL
 
 PARAMETERS: dict[str, Any] = json.loads(os.environ.get("VDLA_PARAMETERS", "{}"))
-"""Those of the running bench: `seed`, `machine` (an index of SMALL), and the unit's own."""
+"""Those of the running bench: `seed`, `machine` (an index of SMALL), `bus_bits` instead of that machine's, and the
+unit's own."""
 
 
 def machine(parameters: Mapping[str, Any]) -> Config:
     """The configuration that a bench's parameters ask for."""
-    return SMALL[parameters.get("machine", 0)]
+    cfg = SMALL[parameters.get("machine", 0)]
+    return cfg.with_(bus_bits=parameters["bus_bits"]) if "bus_bits" in parameters else cfg
 
 
 def generator() -> np.random.Generator:
@@ -81,7 +83,7 @@ def pack(layout: data.StructLayout, values: Mapping[str, Any]) -> int:
     return layout.const(dict(values)).as_bits()
 
 
-def unpack(layout: data.StructLayout, bits: int) -> data.Const:
+def unpack(layout: data.StructLayout, bits: int) -> Any:
     """The fields of a word as attributes."""
     return layout.from_bits(bits)
 
