@@ -6,6 +6,7 @@ with one vector of weights for as many output channels. Weights come packed in t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,8 +28,10 @@ DIRECT = "cpu.direct"
 _UNROLLED = 128
 
 
-def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> Tensor:
+def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int], processor: Processor) -> Tensor:
     """Convolution, dense or depthwise, with blocked output.
+
+    A dense one is computed for a few more rows and columns than asked for, where the output's own have no good tiles.
 
     Args:
         inputs: x [N,C/b,H,W,b] or, dense only, [N,C,H,W]; w [O/v,C/b,kh,kw,b,v], [O/v,C,kh,kw,v] for an x without
@@ -39,9 +42,9 @@ def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int])
     x, w = inputs[0], inputs[1]
     (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
     kh, kw = w.shape[2:4]
-    source = padded_window(x, attrs["pads"], attrs["pad_value"])
     rh, rw = reduce_axis(kh, "rh"), reduce_axis(kw, "rw")
     if attrs["groups"] > 1:
+        source = padded_window(x, attrs["pads"], attrs["pad_value"])
 
         def depthwise(n: Expr, c: Expr, h: Expr, w_: Expr, lane: Expr) -> Expr:
             pixel = source[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane]
@@ -49,6 +52,11 @@ def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int])
 
         result = compute(shape, depthwise, "conv2d", tag=WINDOW)
     else:
+        height, width = tileable(shape, processor.registers)
+        top, left, bottom, right = attrs["pads"]
+        bottom = max(bottom, (height - 1) * sh + (kh - 1) * dh + 1 - x.shape[2] - top)
+        right = max(right, (width - 1) * sw + (kw - 1) * dw + 1 - x.shape[3] - left)
+        source = padded_window(x, (top, left, bottom, right), attrs["pad_value"])
         rc = reduce_axis(w.shape[1], "rc")
         inner = (reduce_axis(x.shape[4], "ri"),) if x.ndim == 5 else ()
 
@@ -56,9 +64,10 @@ def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int])
             pixel = source[(n, rc, h * sh + rh * dh, w_ * sw + rw * dw, *inner)]
             return te_sum(pixel * w[(o, rc, rh, rw, *inner, lane)], axis=(rc, rh, rw, *inner))
 
-        result = compute(shape, dense, "conv2d", tag=DIRECT)
+        result = compute((*shape[:2], height, width, shape[4]), dense, "conv2d", tag=DIRECT)
     if len(inputs) == 2:
-        return result
+        whole = result.shape == tuple(shape)
+        return result if whole else compute(shape, lambda *i: result[i], "conv2d_inside")
     bias, block = inputs[2], shape[4]
     return compute(shape, lambda n, o, h, w_, v: result[n, o, h, w_, v] + bias[o * block + v], "conv2d_bias")
 
@@ -96,6 +105,13 @@ def _cost(tile: Tile) -> float:
     return (max(products, pixels + tile.vectors, 8) + 0.3 * (pixels + 2 * tile.vectors)) / products
 
 
+def tileable(shape: Sequence[int], registers: int) -> tuple[int, int]:
+    """Height and width, not less than those of an output [N,O/v,H,W,v], for which the tiles waste least."""
+    _, blocks, height, width, _ = shape
+    sizes = [(h, w) for h in range(height, height + 4) for w in range(width, width + 4)]
+    return min(sizes, key=lambda size: _cost(tiles(blocks, *size, registers)[0]) * math.prod(size))
+
+
 def tile_of(blocks: int, height: int, width: int, processor: Processor, knobs: Knobs) -> Tile:
     """The tile that `knobs` choose."""
     fitting = tiles(blocks, height, width, processor.registers)
@@ -105,7 +121,7 @@ def tile_of(blocks: int, height: int, width: int, processor: Processor, knobs: K
 def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
     """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
     n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    tile = tile_of(o.extent, h.extent, w.extent, processor, knobs)
+    tile = tile_of(o.extent, *conv.tensor.shape[2:4], processor, knobs)
     oo, oi = out.split(o, factor=tile.vectors)
     ho, hi = out.split(h, factor=tile.rows)
     wo, wi = out.split(w, factor=tile.columns)

@@ -53,7 +53,7 @@ def _convolution(
         transform = winograd.choose(x.shape, node.output.shape, processor)
         if transform is not None:
             return winograd.winograd_conv2d(inputs, w.const, attrs, shape, transform)
-    return blocked_conv2d(inputs, attrs, shape)
+    return blocked_conv2d(inputs, attrs, shape, processor)
 
 
 def _blocked_convolution(node: Node) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from compiler.backend.llvm import Machine
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -21,6 +23,11 @@ class Platform:
     features: tuple[str, ...] = ()
     linker: str = "gcc"
     package: str = "gcc"
+
+    @property
+    def llvm_triple(self) -> str:
+        """LLVM's triple, also of this computer."""
+        return self.triple or Machine.get().triple
 
 
 _ALL = (

@@ -31,9 +31,9 @@ def _jit() -> llvm.LLJIT:
     return llvm.create_lljit_compiler(machine, suppress_errors=True)
 
 
-def native(kernels: Sequence[CpuKernel]) -> Callable[[CpuKernel, list[np.ndarray]], None]:
+def native(kernels: Sequence[CpuKernel], cpu: str = "host") -> Callable[[CpuKernel, list[np.ndarray]], None]:
     """Compiles the kernels to one object, links it and returns what calls one of them."""
-    builder = llvm.JITLibraryBuilder().add_object_img(compile_kernels(kernels)).add_current_process()
+    builder = llvm.JITLibraryBuilder().add_object_img(compile_kernels(kernels, cpu=cpu)).add_current_process()
     builder.import_symbol(PARALLEL_FOR, process_pool().address)
     for kernel in kernels:
         builder.export_symbol(kernel.symbol)
