@@ -4,7 +4,7 @@
 of its own:
 
     void vdla_parallel_for(void (*body)(void *context, int32_t i), void *context, int32_t n)
-    void vdla_set_threads(int32_t threads)        // that a loop may use, the caller's included; 1 at the start
+    void vdla_pool_set_threads(int32_t threads)        // that a loop may use, the caller's included; 1 at the start
 
 Iterations are claimed one by one from an atomic word that holds the loop's number, its extent and the next iteration,
 so a thread that wakes late can never claim from a loop that it does not know, and a thread that is missing (after a
@@ -23,7 +23,7 @@ import llvmlite.binding as llvm
 
 from runtime.errors import InputError
 
-PARALLEL_FOR, SET_THREADS = "vdla_parallel_for", "vdla_set_threads"
+PARALLEL_FOR, SET_THREADS = "vdla_parallel_for", "vdla_pool_set_threads"
 THREADS_VARIABLE = "VDLA_NUM_THREADS"
 MOST_THREADS = 256
 #: iterations of one loop that fit the word; longer ones run serially
@@ -31,7 +31,12 @@ MOST_ITERATIONS = (1 << 16) - 1
 
 _SPINS = 4000
 _FUTEX = {"x86_64": 202, "aarch64": 98, "arm": 240}
-_PAUSE = {"x86_64": "pause", "aarch64": "yield", "arm": "yield"}
+# Intrinsics, because LLVM has no assembler for processors other than this one here.
+_PAUSE = {
+    "x86_64": "call void @llvm.x86.sse2.pause()",
+    "aarch64": "call void @llvm.aarch64.hint(i32 1)",
+    "arm": "call void @llvm.arm.hint(i32 1)",
+}
 
 # The word: loop number << 32 | extent << 16 | next iteration.
 _IR = """
@@ -50,6 +55,7 @@ target triple = "{triple}"
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach({word})
 declare {word} @syscall({word}, ...)
+declare {hint}
 
 ; Claims and runs iterations until none is left.
 define internal void @work() {{
@@ -96,8 +102,8 @@ define internal i1 @idle(i32 %id) {{
 
 define internal ptr @thread(ptr %argument) {{
 entry:
-  %address = ptrtoint ptr %argument to {word}
-  %id = trunc {word} %address to i32
+  %address = ptrtoint ptr %argument to i64
+  %id = trunc i64 %address to i32
   br label %look
 look:
   %spins = phi i32 [ 0, %entry ], [ 0, %busy ], [ %more, %spin ], [ 0, %awake ]
@@ -111,7 +117,7 @@ wait:
   %enough = icmp sgt i32 %more, {spins}
   br i1 %enough, label %sleep, label %spin
 spin:
-  call void asm sideeffect "{pause}", ""()
+  {pause}
   br label %look
 sleep:
   %s = atomicrmw add ptr @sleepers, i32 1 seq_cst
@@ -126,7 +132,7 @@ awake:
   br label %look
 }}
 
-define void @vdla_set_threads(i32 %wanted) {{
+define void @vdla_pool_set_threads(i32 %wanted) {{
 entry:
   %handle = alloca {word}
   br label %look
@@ -135,8 +141,8 @@ look:
   %lack = icmp slt i32 %id, %wanted
   br i1 %lack, label %start, label %end
 start:
-  %wide = sext i32 %id to {word}
-  %argument = inttoptr {word} %wide to ptr
+  %wide = sext i32 %id to i64
+  %argument = inttoptr i64 %wide to ptr
   %failed = call i32 @pthread_create(ptr %handle, ptr null, ptr @thread, ptr %argument)
   %bad = icmp ne i32 %failed, 0
   br i1 %bad, label %end, label %count
@@ -200,7 +206,7 @@ finish:
   %all = icmp eq i32 %count, %n
   br i1 %all, label %unlock, label %rest
 rest:
-  call void asm sideeffect "{pause}", ""()
+  {pause}
   br label %finish
 unlock:
   store atomic i32 0, ptr @busy release, align 4
@@ -225,6 +231,7 @@ def pool_ir(triple: str) -> str:
         word="i32" if arch == "arm" else "i64",
         futex=_FUTEX[arch],
         pause=_PAUSE[arch],
+        hint=_PAUSE[arch].removeprefix("call ").replace("i32 1", "i32"),
         spins=_SPINS,
         most=MOST_ITERATIONS,
     )
@@ -250,7 +257,6 @@ class ThreadPool:
     def __init__(self) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        llvm.initialize_native_asmparser()  # for the pause instruction
         triple = llvm.get_default_triple()
         machine = llvm.Target.from_triple(triple).create_target_machine(opt=2, reloc="pic", codemodel="default")
         module = llvm.parse_assembly(pool_ir(triple))

@@ -88,7 +88,9 @@ class Machine:
             raise CodegenError(f"unknown cpu {cpu!r} for {arch}; known: generic, {', '.join(sorted(CPUS[arch]))}")
         return _machine(triple, cpu, features, opt, is_host)
 
-    def compile(self, modules: Sequence[str], exports: Collection[str] | None = None, *, isolated: bool = False) -> bytes:
+    def compile(
+        self, modules: Sequence[str], exports: Collection[str] | None = None, *, isolated: bool = False
+    ) -> bytes:
         """Links modules (LLVM IR as text), optimises them and returns them as one ELF object.
 
         Args:
@@ -113,7 +115,9 @@ class Machine:
                     module.link_in(other)
                 module.verify()
             except RuntimeError as error:
-                raise CodegenError(f"LLVM refuses the code for {self.triple}: {' '.join(str(error).split())}") from error
+                raise CodegenError(
+                    f"LLVM refuses the code for {self.triple}: {' '.join(str(error).split())}"
+                ) from error
             for function in module.functions if exports is not None else ():
                 if not function.is_declaration and function.name not in (exports or ()):
                     function.linkage = llvm.Linkage.internal

@@ -1,0 +1,51 @@
+"""A planned network to an object and its header."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from compiler.backend.aot.elf import fill_section
+from compiler.backend.aot.header import exports, header
+from compiler.backend.aot.interface import CONSTANTS_SECTION, interface_ir
+from compiler.backend.aot.program import Program
+from compiler.backend.cpu import compile_kernels
+from compiler.backend.cpu.platforms import Platform
+from compiler.backend.llvm import Machine
+from compiler.errors import CodegenError
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A relocatable ELF object, and the C header of what it defines."""
+
+    image: bytes
+    header: str
+
+
+def build(program: Program, platform: Platform, pool: str, *, kit_version: str, prefix: str = "vdla") -> Built:
+    """Generates code for a network.
+
+    Args:
+        pool: the thread pool for the platform, as LLVM IR: vdla_parallel_for and vdla_pool_set_threads.
+        kit_version: what the model's info says.
+        prefix: what the names of the C functions start with; models linked into one program need different ones.
+
+    Raises:
+        CodegenError: the prefix is no C identifier, or LLVM cannot compile for the platform.
+    """
+    if not _IDENTIFIER.fullmatch(prefix):
+        raise CodegenError(f"prefix {prefix!r} is not a C identifier")
+    machine = Machine.get(platform.triple, platform.cpu)
+    word = f"i{machine.index_bits}"
+    interface = interface_ir(program, prefix, platform.name, kit_version, machine.triple, word)
+    image = compile_kernels(
+        [kernel for kernel, _ in program.calls],
+        target_triple=platform.triple,
+        cpu=platform.cpu,
+        more=[interface, pool],
+        exports=exports(prefix),
+    )
+    return Built(fill_section(image, CONSTANTS_SECTION, program.constants), header(program, prefix))

@@ -1,0 +1,131 @@
+"""Networks as shared libraries with a C interface: no Python, no artifact, nothing but libc at run time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compiler.backend.cpu.platforms import PLATFORMS
+from compiler.errors import TargetError
+from runtime.shared_library import TRAILER_MAGIC
+from runtime.thread_pool import pool_ir
+from runtime.version import KIT_VERSION
+from vdla.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from runtime.executor import Progress
+
+SUFFIXES = (".so", ".o")
+"""Of what `deploy` writes."""
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What was written, and how large and long it was.
+
+    workspace_bytes: that an instance needs while it runs. constant_bytes: weights in the library. wall_s: seconds of
+    compilation; passes: (name, seconds) of its parts.
+    """
+
+    path: Path
+    header: Path
+    platform: str
+    kernels: int
+    calls: int
+    workspace_bytes: int
+    constant_bytes: int
+    file_bytes: int
+    wall_s: float
+    passes: tuple[tuple[str, float], ...]
+
+
+def deploy(
+    model: str | Path | onnx.ModelProto,
+    output: str | Path,
+    *,
+    platform: str = "cpu",
+    prefix: str = "vdla",
+    batch: int | None = None,
+    integer: bool = False,
+    calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
+    progress: Progress | None = None,
+) -> Deployed:
+    """Compiles a network to a shared library, or to an object to be linked into a program, and a header beside it.
+
+    Args:
+        model: as for `vdla.compile`.
+        output: ``name.so`` or ``name.o``; the header becomes ``name.h``.
+        platform: "cpu" for this computer, else a name of `compiler.backend.cpu.platforms.PLATFORMS`.
+        prefix: what the names of the C functions start with.
+        batch, calibration: as for `vdla.compile`.
+        integer: make the network int8 (a QDQ model as it is, a float model after calibration).
+        progress: told ``(what, done, total)``.
+
+    Raises:
+        CompileError: the model cannot be compiled; LinkError where the platform's linker is missing.
+        UsageError: for another suffix, or a place that cannot be written.
+    """
+    from compiler.backend.aot import Program, build, link
+    from compiler.graph.pipeline import Calibration
+    from vdla.driver import Clock, CompileOptions, cpu_target, lower_graph
+    from vdla.resolve import builtin_calibration, model_source
+
+    started = time.perf_counter()
+    output = Path(output)
+    if output.suffix not in SUFFIXES:
+        raise UsageError(f"{output}: a network is deployed as a shared library (.so) or an object (.o)")
+    if platform not in PLATFORMS:
+        raise TargetError(f"no platform '{platform}' to deploy for; there are {', '.join(PLATFORMS)}")
+    if not output.parent.is_dir():
+        raise UsageError(f"cannot write {output}: {output.parent} is not a folder")
+    source = model_source(str(model), batch) if isinstance(model, str | Path) else model
+    if calibration is None and isinstance(model, str):
+        calibration = builtin_calibration(model)
+    options = CompileOptions(batch=batch or 1, calibration=Calibration(samples=calibration), integer=integer)
+    kind = PLATFORMS[platform]
+    target = cpu_target(kind)
+    clock = Clock(progress, 7)
+    name, graph, groups = lower_graph(source, [target], options, clock)
+    with clock.step("schedule"):
+        kernels = [target.compile(group) for group in groups]
+    with clock.step("memory plan"):
+        program = Program.of(name, graph, groups, kernels)
+    with clock.step("code"):
+        built = build(program, kind, pool_ir(kind.llvm_triple), kit_version=KIT_VERSION, prefix=prefix)
+    header = output.with_suffix(".h")
+    with clock.step("link"), tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        made = Path(folder) / output.name
+        if output.suffix == ".o":
+            made.write_bytes(built.image)
+        else:
+            made.with_suffix(".o").write_bytes(built.image)
+            link([made.with_suffix(".o")], made, kind)
+            with made.open("r+b") as stream:
+                digest = hashlib.sha256(stream.read()).digest()
+                stream.write(TRAILER_MAGIC + digest)
+            made.chmod(0o755)
+        made.with_suffix(".h").write_text(built.header)
+        os.replace(made.with_suffix(".h"), header)
+        os.replace(made, output)
+    return Deployed(
+        path=output,
+        header=header,
+        platform=platform,
+        kernels=len({kernel.symbol for kernel in kernels}),
+        calls=len(kernels),
+        workspace_bytes=program.workspace_bytes,
+        constant_bytes=len(program.constants),
+        file_bytes=output.stat().st_size,
+        wall_s=time.perf_counter() - started,
+        passes=tuple(clock.times),
+    )
