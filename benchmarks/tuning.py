@@ -30,11 +30,11 @@ from compiler.tune.space import ConfigEntity, ConfigSpace
 from compiler.tune.tree_rnn import TreeRNN
 from compiler.tune.tuner import Task, measured_costs
 from hw.config import Config
+from vdla.tune.accelerator import process_measurer
 from vdla.tune.estimate import EstimateFeatures, estimates
 from vdla.tune.lookup import key_of
 from vdla.tune.loop_table import LoopFeatures
 from vdla.tune.operators import Operator, parse_operator
-from vdla.tune.session import process_measurer
 from vdla.tune.templates import default_point, space_of, tile_of
 
 PICTURE = Path(__file__).with_name("tuning.png")

@@ -20,7 +20,7 @@ from compiler.tune.measure import Measurer
 from compiler.tune.search import ModelGuidedSearch
 from hw.config import Config
 from vdla.errors import UsageError
-from vdla.tune.session import process_measurer
+from vdla.tune.accelerator import process_measurer
 
 NEAR = 1 / 0.95
 """Reached: 95 % of the best known speed."""

@@ -20,6 +20,7 @@ from vdla.resolve import builtin_calibration, check_batch, model_source
 if TYPE_CHECKING:
     import onnx
 
+    from compiler.backend.cpu.target import KnobSource
     from compiler.lower import PassContext
     from compiler.te import Schedule, Tensor
     from runtime.board.interface import Board
@@ -36,6 +37,7 @@ def compile(
     batch: int | None = None,
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
     tiles: Tiles | str | Path | None = None,
+    kernels: KnobSource | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compiles a network ahead of time.
@@ -49,8 +51,9 @@ def compile(
         batch: extent of the first axis, for built-in networks and models where it is symbolic; 1 by default.
         calibration: inputs (name -> array) to calibrate a float model on, one mapping a run. By default a built-in
             network's own, or seeded normal numbers.
-        tiles: a tuning database (`vdla tune` makes one) whose best tiles are used where it has them; or the tiles
-            themselves.
+        tiles: a tuning database (`vdla tune` makes one) whose best schedules are used where it has them, VDLA's and
+            the CPU's; or VDLA's tiles themselves.
+        kernels: the CPU's schedules, if not the database's.
         progress: told ``(what, done, total)`` as the passes go.
 
     Returns:
@@ -71,20 +74,30 @@ def compile(
     from compiler.frontend.onnx_import import load_model
     from compiler.graph.pipeline import Calibration
     from vdla.driver import CompileOptions, compile_model
-    from vdla.tune.lookup import TunedTiles
+    from vdla.tune.kernels import TunedKernels
+    from vdla.tune.lookup import TunedTiles, open_database
 
-    tuned = TunedTiles.of(machine, tiles) if isinstance(tiles, str | Path) else None
+    tuned: list[TunedTiles | TunedKernels] = []
+    if isinstance(tiles, str | Path):
+        database = open_database(tiles)
+        tiles, known = TunedTiles(machine, database), TunedKernels(database)
+        kernels, tuned = kernels or known, [tiles, known]
     if batch is not None:
         check_batch(load_model(source), batch)
     options = CompileOptions(
         virtual_threads=virtual_threads,
         batch=batch or 1,
         calibration=Calibration(samples=calibration),
-        tiles=tuned if isinstance(tiles, str | Path) else tiles,
+        tiles=tiles,
+        kernels=kernels,
     )
     compiled = compile_model(source, machine, targets, options, progress)
     seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}
-    info = {**compiled.artifact.info, "compile": seconds, "tuning": {} if tuned is None else tuned.summary()}
+    tuning: dict[str, object] = {}
+    if tuned:
+        found, missing = ({name for part in tuned for name in getattr(part, which)} for which in ("found", "missing"))
+        tuning = {"database": str(database.path), "tuned": sorted(found), "untuned": sorted(missing)}
+    info = {**compiled.artifact.info, "compile": seconds, "tuning": tuning}
     return dataclasses.replace(compiled.artifact, info=info)
 
 

@@ -39,49 +39,46 @@ class LoadedKernel:
             self.arrays.append(np.ascontiguousarray(drawn.astype(buffer.dtype)))
         self._pointers = [array.ctypes.data for array in self.arrays]
 
-    def run(self) -> None:
-        """Run it once; the outputs are in ``arrays``."""
+    def run(self) -> float:
+        """Run it once; the outputs are in ``arrays``. Returns seconds."""
+        start = time.perf_counter()
         self._call(*self._pointers)
+        return time.perf_counter() - start
 
-    def least_seconds(self, repeats: int, shortest: float) -> float:
-        """The least time of a run; each of ``repeats`` timings is of enough runs to take ``shortest`` seconds."""
-        runs, best = 1, float("inf")
-        while repeats:
-            start = time.perf_counter()
-            for _ in range(runs):
-                self.run()
-            seconds = time.perf_counter() - start
-            if seconds < shortest:
-                runs *= 2
-                continue
-            best, repeats = min(best, seconds / runs), repeats - 1
-        return best
+
+def least_seconds(run: Callable[[], float], repeats: int, shortest: float) -> float:
+    """The least time of a run; each of ``repeats`` turns is of enough runs to take ``shortest`` seconds."""
+    best = float("inf")
+    for _ in range(repeats):
+        spent = 0.0
+        while spent < shortest:
+            seconds = run()
+            spent += max(seconds, 1e-7)
+            best = min(best, seconds)
+    return best
 
 
 @dataclass
 class CpuTimer:
-    """Seconds of kernels on this processor, drift taken out.
+    """Seconds of kernels on this processor, drift taken out: before and after a kernel one that never changes is run.
 
     Args:
-        reference: the kernel that never changes.
         repeats: timings of each kernel; the least counts.
         shortest: seconds that a timing takes at least.
     """
 
-    reference: Callable[[], PrimFunc]
     repeats: int = 5
     shortest: float = 1e-3
-    _reference: LoadedKernel | None = field(default=None, init=False, repr=False)
     _best: float = field(default=float("inf"), init=False, repr=False)
 
-    def __call__(self, func: PrimFunc) -> float:
-        """Seconds of one run.  Raises MeasureError when the clock stands still."""
-        if self._reference is None:
-            self._reference = LoadedKernel(self.reference())
-        kernel = LoadedKernel(func)
-        before = self._reference.least_seconds(2, self.shortest)
-        seconds = kernel.least_seconds(self.repeats, self.shortest)
-        now = min(before, self._reference.least_seconds(2, self.shortest))
+    def __call__(self, run: Callable[[], float], reference: Callable[[], float]) -> float:
+        """Seconds of one run.  ``run``, ``reference``: run a kernel once and say how long it took.
+
+        Raises MeasureError when the clock stands still.
+        """
+        before = least_seconds(reference, 2, self.shortest)
+        seconds = least_seconds(run, self.repeats, self.shortest)
+        now = min(before, least_seconds(reference, 2, self.shortest))
         if now <= 0:
             raise MeasureError("the clock is too coarse to time a kernel")
         self._best = min(self._best, now)

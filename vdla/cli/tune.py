@@ -13,30 +13,30 @@ from rich.live import Live
 from rich.table import Table
 
 from compiler.tune.database import Database
+from compiler.tune.measure import Measurer
 from hw.config import Config
 from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, stdout
 from vdla.cli.pool import keys_option, pool_keys
 from vdla.errors import UsageError
+from vdla.models.layers import is_layer, layer_model
 from vdla.report import ReportFolder, print_line
 from vdla.resolve import is_artifact
+from vdla.tune import accelerator
 from vdla.tune.operators import HELP, is_operator, parse_operator
-from vdla.tune.report import DOCUMENT, document, render_files
-from vdla.tune.session import (
-    SEARCHES,
-    Network,
-    NetworkOutcome,
-    OperatorState,
-    Session,
-    TuneOptions,
-    choose_in_network,
-    pool_measurer,
-    process_measurer,
-)
+from vdla.tune.report import DOCUMENT, NetworkChoice, document, render_files
+from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
 
 
 @click.command("tune")
 @click.argument("what", metavar="MODEL_OR_OPERATOR")
 @config_options
+@click.option(
+    "--target",
+    type=click.Choice(("vdla", "cpu")),
+    default="vdla",
+    show_default=True,
+    help="The accelerator, measured by the cycle simulator, or this machine's processor.",
+)
 @click.option("--trials", default=64, show_default=True, type=click.IntRange(min=1), help="Schedules of each operator.")
 @click.option(
     "--db",
@@ -74,6 +74,7 @@ def tune_command(
     what: str,
     config_name: str | None,
     settings: tuple[str, ...],
+    target: str,
     trials: int,
     database_path: Path,
     seed: int,
@@ -87,39 +88,31 @@ def tune_command(
     report_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Find better schedules for MODEL_OR_OPERATOR on the simulated accelerator.
+    """Find better schedules for MODEL_OR_OPERATOR on the simulated accelerator or, with --target cpu, on this machine.
 
-    It is an ONNX file, a built-in network, a convolution of the TVM paper (C1 to C12), or an operator with its sizes,
-    such as conv2d:ic=64,h=56,w=56,oc=64,k=3,stride=1,pad=1. `vdla compile --db FILE` and `vdla run --db FILE` use what
-    was found. The default schedule is among those measured: the result is never slower.
+    It is an ONNX file, a built-in network, a convolution of the TVM paper (C1 to C12; for the CPU also MobileNet's
+    depthwise ones, D1 to D9), or, for the accelerator, an operator with its sizes, such as
+    conv2d:ic=64,h=56,w=56,oc=64,k=3,stride=1,pad=1. `vdla compile --db FILE` and `vdla run --db FILE` use what was
+    found. The default schedule is among those measured: the result is never slower.
     """
-    config = machine(config_name, settings)
     database = Database(database_path)
-    network = _network(what, config)
     options = TuneOptions(trials, seed, search, math.inf if seconds is None else seconds)
-    if network is None:
-        operators = [parse_operator(what, config)]
-    else:
-        with progress_bar("find the operators"):
-            operators = network.operators()
-    console = Console(stderr=True)
-    chosen = None
     with ExitStack() as stack:
         folder = None if report_path is None else stack.enter_context(ReportFolder(report_path, DOCUMENT))
-        if pool_address is None:
-            measurer = stack.enter_context(process_measurer(config, workers, timeout))
-        else:
-            measurer = stack.enter_context(pool_measurer(config, pool_address, kind, pool_keys(keys_path), timeout))
-        session = Session(config, operators, database, measurer, options)
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            for _ in session.run():
-                if console.is_terminal:
-                    live.update(_table(session), refresh=True)
-        if network is not None:
-            with progress_bar("try in the network") as progress:
-                chosen = choose_in_network(
-                    network, session, lambda text, best: progress(f"{best:,} cycles; {text}", 0, 1)
+        if target == "cpu":
+            if pool_address is not None or config_name is not None or settings:
+                raise UsageError(
+                    "--target cpu tunes for this machine: --pool, --config and --set are the accelerator's"
                 )
+            session, chosen = _tune_cpu(what, database, options, workers, timeout, stack)
+        else:
+            config = machine(config_name, settings)
+            if pool_address is None:
+                measurer: Measurer = stack.enter_context(accelerator.process_measurer(config, workers, timeout))
+            else:
+                keys = pool_keys(keys_path)
+                measurer = stack.enter_context(accelerator.pool_measurer(config, pool_address, kind, keys, timeout))
+            session, chosen = _tune_accelerator(what, config, database, options, measurer)
         if folder is not None:
             folder.write_files(render_files(what, session, chosen))
     if as_json:
@@ -128,7 +121,51 @@ def tune_command(
         _show(session, chosen)
 
 
-def _network(what: str, config: Config) -> Network | None:
+def _tune_accelerator(
+    what: str, config: Config, database: Database, options: TuneOptions, measurer: Measurer
+) -> tuple[Session, NetworkChoice | None]:
+    network = _network(what, config)
+    if network is None:
+        operators = [parse_operator(what, config)]
+    else:
+        with progress_bar("find the operators"):
+            operators = network.operators()
+    session = accelerator.accelerator_session(config, operators, database, measurer, options)
+    _run(session)
+    if network is None:
+        return session, None
+    with progress_bar("try in the network") as progress:
+        found = accelerator.choose_in_network(
+            network, session, lambda text, best: progress(f"{best:,} cycles; {text}", 0, 1)
+        )
+    return session, NetworkChoice(found.default, found.best, tuple(found.tiles))
+
+
+def _tune_cpu(
+    what: str, database: Database, options: TuneOptions, workers: int, timeout: float, stack: ExitStack
+) -> tuple[Session, NetworkChoice | None]:
+    from vdla.tune import cpu
+
+    with progress_bar("find the operators"):
+        model = layer_model(what) if is_layer(what) and not Path(what).is_file() else what
+        groups = cpu.groups_of(model)
+    measurer = stack.enter_context(cpu.process_measurer(groups[0], workers, timeout))
+    session = cpu.cpu_session(groups, database, measurer, options)
+    _run(session)
+    with progress_bar("measure the best again") as progress:
+        return session, cpu.confirm(session, measurer, lambda text: progress(text, 0, 1))
+
+
+def _run(session: Session) -> None:
+    """Tune, with a table of what was found so far where there is a terminal."""
+    console = Console(stderr=True)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        for _ in session.run():
+            if console.is_terminal:
+                live.update(_table(session), refresh=True)
+
+
+def _network(what: str, config: Config) -> accelerator.Network | None:
     """The model that is to be tuned, or None when it is an operator."""
     path = Path(what)
     if is_artifact(path):
@@ -136,7 +173,7 @@ def _network(what: str, config: Config) -> Network | None:
     if path.is_file() or not is_operator(what):
         if ":" in what and not path.is_file():
             raise UsageError(f"no operator and no file '{what}'; an operator is written like {HELP}")
-        return Network(what, config)
+        return accelerator.Network(what, config)
     return None
 
 
@@ -152,15 +189,15 @@ def _table(session: Session) -> Table:
     for column in ("space", "trials", "new", "failed", "default", "best", "gain", "floor / best"):
         table.add_column(column, justify="right")
     for state in session.states:
-        table.add_row(*_cells(state))
+        table.add_row(*_cells(state, session.unit))
     return table
 
 
-def _cells(state: OperatorState) -> list[str]:
+def _cells(state: OperatorState, unit: str) -> list[str]:
     found = state.outcome
     if found.best is None:
         return [state.operator.name, f"{len(state.space):,}", str(found.trials), "", str(found.failed), "", "", "", ""]
-    default = f"{found.default_cost:,.0f}" if math.isfinite(found.default_cost) else "failed"
+    default = cost_text(found.default_cost, unit) if math.isfinite(found.default_cost) else "failed"
     share = f"{100 * state.floor / found.best_cost:.1f} %" if state.floor else ""
     return [
         state.operator.name,
@@ -169,13 +206,13 @@ def _cells(state: OperatorState) -> list[str]:
         str(found.measured),
         str(found.failed),
         default,
-        f"{found.best_cost:,.0f}",
+        cost_text(found.best_cost, unit),
         f"{found.gain:.3f}x",
         share,
     ]
 
 
-def _show(session: Session, chosen: NetworkOutcome | None) -> None:
+def _show(session: Session, chosen: NetworkChoice | None) -> None:
     console = stdout()
     console.print(_table(session))
     if len(session.states) == 1 and session.states[0].outcome.best is not None:
@@ -187,12 +224,18 @@ def _show(session: Session, chosen: NetworkOutcome | None) -> None:
             print_line(console, f"{count:,} of {state.space.size:,} points excluded by the rule: {rule}")
     if chosen is not None:
         gain = chosen.default / chosen.best
+        default, best = (cost_text(cost, session.unit) for cost in (chosen.default, chosen.best))
         print_line(
             console,
-            f"network: {chosen.default:,} cycles by default, {chosen.best:,} tuned ({gain:.3f}x), "
-            f"{len(chosen.tiles)} of {len(session.states)} operators changed",
+            f"network: {default} {session.unit} by default, {best} tuned ({gain:.3f}x), "
+            f"{len(chosen.changed)} of {len(session.states)} operators changed",
         )
     print_line(console, f"records in {session.database.path}")
+
+
+def cost_text(cost: float, unit: str) -> str:
+    """A cost for people: cycles are whole numbers, seconds are not."""
+    return f"{cost:,.0f}" if unit == "cycles" else f"{cost:.3g}"
 
 
 def _knobs_text(values: dict[str, Any]) -> str:

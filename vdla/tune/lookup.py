@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from compiler.tune.database import Database, Key, Record
 from compiler.tune.errors import DatabaseError, SpaceError
@@ -34,6 +33,13 @@ def key_of(cfg: Config, spec: Spec) -> Key:
     return (workload(spec), TARGET, machine_key(cfg), KIT_VERSION)
 
 
+def open_database(path: str | Path) -> Database:
+    """The database of a file.  Raises DatabaseError when there is no such file."""
+    if not Path(path).is_file():
+        raise DatabaseError(f"no tuning database {path}; `vdla tune` makes one")
+    return Database(path)
+
+
 class TunedTiles:
     """The best tile of each operator that a database knows (see :class:`vdla.target.target.Tiles`).
 
@@ -49,13 +55,6 @@ class TunedTiles:
         self._cfg, self._database = cfg, database
         self.found: dict[str, AnyTile] = {}
         self.missing: set[str] = set()
-
-    @staticmethod
-    def of(cfg: Config, path: str | Path) -> TunedTiles:
-        """The tiles of a database file.  Raises DatabaseError when there is no such file."""
-        if not Path(path).is_file():
-            raise DatabaseError(f"no tuning database {path}; `vdla tune` makes one")
-        return TunedTiles(cfg, Database(path))
 
     def conv_tile(self, spec: conv2d.ConvSpec) -> conv2d.ConvTile | None:
         """The best tile of a convolution or dense group."""
@@ -87,10 +86,6 @@ class TunedTiles:
         name, _, machine, kit = key = key_of(self._cfg, spec)
         chosen = self._database.query(name, NETWORK, machine, kit)
         return max(chosen, key=lambda r: r.time) if chosen else self._database.best(key)
-
-    def summary(self) -> dict[str, Any]:
-        """The database, and the operators that it has and lacks tiles for, ready for JSON."""
-        return {"database": str(self._database.path), "tuned": sorted(self.found), "untuned": sorted(self.missing)}
 
 
 class SpecCollector:

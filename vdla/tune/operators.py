@@ -7,18 +7,13 @@ from dataclasses import dataclass
 
 from hw.config import Config
 from vdla.errors import UsageError
+from vdla.models.layers import CONVOLUTIONS
 from vdla.target.ops import add, conv2d, pool
 from vdla.target.ops.common import Requantization, ResidualAdd
 from vdla.tune.templates import Spec
 
 _QUANT = Requantization(0)
 
-_PAPER = {
-    "C1": (224, 3, 64, 7, 2), "C2": (56, 64, 64, 3, 1), "C3": (56, 64, 64, 1, 1), "C4": (56, 64, 128, 3, 2),
-    "C5": (56, 64, 128, 1, 2), "C6": (28, 128, 128, 3, 1), "C7": (28, 128, 256, 3, 2), "C8": (28, 128, 256, 1, 2),
-    "C9": (14, 256, 256, 3, 1), "C10": (14, 256, 512, 3, 2), "C11": (14, 256, 512, 1, 2), "C12": (7, 512, 512, 3, 1),
-}  # fmt: skip
-"""Table 2 of the paper: rows and columns, input and output channels, kernel, stride; padded by kernel // 2."""
 
 _FORMS = {
     "conv2d": ({"ic", "h", "w", "oc", "k"}, {"n": 1, "stride": 1, "pad": 0, "add": 0}),
@@ -48,7 +43,7 @@ class Operator:
 
 def is_operator(text: str) -> bool:
     """Whether a name on the command line means an operator rather than a model."""
-    return text in _PAPER or text.partition(":")[0] in _FORMS
+    return text in CONVOLUTIONS or text.partition(":")[0] in _FORMS
 
 
 def parse_operator(text: str, cfg: Config) -> Operator:
@@ -56,8 +51,8 @@ def parse_operator(text: str, cfg: Config) -> Operator:
 
     Raises UsageError for an unknown one, for sizes that are missing, unknown or not positive.
     """
-    if text in _PAPER:
-        size, ic, oc, k, stride = _PAPER[text]
+    if text in CONVOLUTIONS:
+        size, ic, oc, k, stride = CONVOLUTIONS[text]
         return Operator(text, _conv(cfg, 1, ic, size, size, oc, k, stride, k // 2, None))
     name, _, arguments = text.partition(":")
     if name not in _FORMS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from vdla.tune.session import NetworkOutcome, Session
+from vdla.tune.session import Session
 
 DOCUMENT = "tune.json"
 SCHEMA = "vdla.tune/1"
@@ -20,8 +21,19 @@ LEGEND_ROWS = 20
 """Operators of a network that the picture explains; the document has all of them."""
 
 
-def document(what: str, session: Session, chosen: NetworkOutcome | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class NetworkChoice:
+    """What a network takes of what was found: its cost with default and with chosen schedules, and the operators (or
+    workloads) that have another schedule now."""
+
+    default: float
+    best: float
+    changed: tuple[str, ...]
+
+
+def document(what: str, session: Session, chosen: NetworkChoice | None) -> dict[str, Any]:
     """What ``--json`` prints and ``tune.json`` holds."""
+    unit = session.unit
     operators = []
     for state in session.states:
         found = state.outcome
@@ -34,20 +46,21 @@ def document(what: str, session: Session, chosen: NetworkOutcome | None) -> dict
                 "trials": found.trials,
                 "measured": found.measured,
                 "failed": found.failed,
-                "default_cycles": _number(found.default_cost),
-                "best_cycles": _number(found.best_cost),
+                f"default_{unit}": _number(found.default_cost),
+                f"best_{unit}": _number(found.best_cost),
                 "best": None if found.best is None else state.space.values(found.best),
-                "floor_cycles": state.floor,
+                f"floor_{unit}": state.floor,
                 "curve": [_number(cost) for cost in found.curve],
             }
         )
     network = None
     if chosen is not None:
-        network = {"default_cycles": chosen.default, "best_cycles": chosen.best, "changed": sorted(chosen.tiles)}
+        network = {f"default_{unit}": chosen.default, f"best_{unit}": chosen.best, "changed": sorted(chosen.changed)}
     return {
         "schema": SCHEMA,
         "what": what,
-        "config": {"name": session.cfg.name, "fingerprint": session.cfg.fingerprint},
+        "config": dict(zip(("name", "fingerprint"), session.machine, strict=True)),
+        "unit": unit,
         "database": str(session.database.path),
         "seconds": session.seconds,
         "operators": operators,
@@ -70,7 +83,7 @@ def picture(session: Session) -> bytes:
             continue
         label = state.operator.name if number < LEGEND_ROWS else None
         axes.step(np.arange(1, found.trials + 1), found.default_cost / np.array(found.curve), where="post", label=label)
-    axes.set(xlabel="trials", ylabel="speed, default = 1", title=f"tuning on {session.cfg.name}")
+    axes.set(xlabel="trials", ylabel="speed, default = 1", title=f"tuning on {session.machine[0]}")
     if axes.lines:
         figure.legend(loc="outside lower center", fontsize="x-small", ncols=1)
     stream = io.BytesIO()
@@ -78,7 +91,7 @@ def picture(session: Session) -> bytes:
     return stream.getvalue()
 
 
-def render_files(what: str, session: Session, chosen: NetworkOutcome | None) -> dict[str, bytes]:
+def render_files(what: str, session: Session, chosen: NetworkChoice | None) -> dict[str, bytes]:
     """The files of a report folder."""
     text = json.dumps(document(what, session, chosen), indent=1)
     return {DOCUMENT: text.encode(), "curves.png": picture(session)}

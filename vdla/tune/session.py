@@ -1,53 +1,18 @@
-"""Tuning an operator or a network for VDLA: which operators there are, where the time goes, what the network takes.
-
-A network's operators are tuned alone, the one with the most to gain next.  Alone is not in the network, where a layer's
-first loads run under the layer before; so the best tiles are then tried in the network itself, and only those that
-shorten it are kept.  The result is never slower than the default.
-"""
+"""Tuning some operators into one database: the operator with the most to gain is gone on with next."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from compiler.tune.cost_model import XGBoostModel
-from compiler.tune.database import Database, Record
-from compiler.tune.measure import Measurer, ProcessMeasurer
-from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
-from compiler.tune.space import ConfigEntity, ConfigSpace
-from compiler.tune.tuner import Outcome, Task, Tuning
-from hw.config import Config
-from runtime.artifact import VdlaStep
-from runtime.version import KIT_VERSION
-from vdla.api import compile, simulate
-from vdla.errors import UsageError
-from vdla.resolve import random_inputs
-from vdla.tune.estimate import EstimateFeatures, estimates
-from vdla.tune.lookup import NETWORK, ChosenTiles, SpecCollector, key_of
-from vdla.tune.operators import Operator
-from vdla.tune.simulate import CycleCost
-from vdla.tune.templates import AnyTile, Spec, default_point, knobs_of, space_of, tile_of, workload
-
-if TYPE_CHECKING:
-    import onnx
-    from distributed.security import Security
-
-    from compiler.tune.pool import PoolMeasurer
+from compiler.tune.database import Database
+from compiler.tune.space import ConfigSpace
+from compiler.tune.tuner import Outcome, Tuning
 
 SEARCHES = ("auto", "model", "genetic", "random", "exhaustive")
-
-WORKER_BYTES = 8 << 30
-"""Address space of a measuring process."""
-
-NETWORK_TRIES = 2
-"""Tiles of each operator that are tried in the network."""
-
-WORTH_TRYING = 2e-4
-"""Share of the network's cycles that an operator must save alone to be tried in it."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +20,11 @@ class TuneOptions:
     """How to tune.
 
     Attributes:
-        trials: tiles of each operator, the default's among them.
+        trials: schedules of each operator, the default's among them.
         seed: of every random choice.
         search: one of SEARCHES; ``auto``: everything where that is no more than ``trials``, else by a learned model.
         seconds: no operator is begun or gone on with after so many.
-        batch: tiles measured together.
+        batch: schedules measured together.
     """
 
     trials: int = 64
@@ -69,11 +34,28 @@ class TuneOptions:
     batch: int = 8
 
 
+class Tunable(Protocol):
+    """An operator to tune."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        ...
+
+    @property
+    def uses(self) -> int:
+        """In how many places of a network it stands."""
+        ...
+
+
 @dataclass
 class OperatorState:
-    """An operator, its tuning, and what the report says about it."""
+    """An operator, its tuning, and what the report says about it.
 
-    operator: Operator
+    ``floor``: what no schedule can undercut, in the unit of the costs; 0 where that is not known.
+    """
+
+    operator: Tunable
     space: ConfigSpace
     tuning: Tuning
     floor: float
@@ -84,57 +66,32 @@ class OperatorState:
 
     @property
     def expected_gain(self) -> float:
-        """Cycles of the network that a further batch may save: what is above the floor, over the batches spent."""
+        """Cost of the network that a further batch may save: what is above the floor, over the batches spent."""
         if not self.outcome.trials:
             return math.inf
         return self.operator.uses * max(self.outcome.best_cost - self.floor, 0.0) / self.outcome.trials
-
-
-def make_explorer(options: TuneOptions, cfg: Config, spec: Spec, space: ConfigSpace) -> Explorer:
-    """The explorer that the options ask for."""
-    search, seed = options.search, options.seed
-    if search == "auto":
-        search = "exhaustive" if space.enumerable and len(space) <= options.trials else "model"
-    if search == "exhaustive":
-        return ExhaustiveSearch(space)
-    if search == "genetic":
-        return GeneticSearch(space, seed)
-    if search == "random":
-        return RandomSearch(space, seed)
-    if search != "model":
-        raise UsageError(f"no search '{search}'; there are {', '.join(SEARCHES)}")
-    estimated = estimates(cfg, spec, space)
-    start = sorted(estimated, key=lambda point: (estimated[point], point))[: options.trials // 4]
-    features = EstimateFeatures(space, estimated)
-    return ModelGuidedSearch(space, features, XGBoostModel(seed=seed), seed, start=start, first=options.batch)
 
 
 class Session:
     """The tuning of some operators on one machine into one database.
 
     Args:
-        measurer: runs :class:`vdla.tune.simulate.CycleCost` jobs.
+        states: the operators, nothing tried yet.
+        machine: what they are tuned for: its name, and what tells it from others.
+        unit: of the costs, in the plural.
     """
 
     def __init__(
-        self, cfg: Config, operators: Sequence[Operator], database: Database, measurer: Measurer, options: TuneOptions
+        self,
+        states: Sequence[OperatorState],
+        database: Database,
+        options: TuneOptions,
+        machine: tuple[str, str],
+        unit: str,
     ) -> None:
-        self.cfg, self.database, self.options = cfg, database, options
+        self.states, self.database, self.options = list(states), database, options
+        self.machine, self.unit = machine, unit
         self.started = time.monotonic()
-        self.states = [self._state(operator, measurer) for operator in operators]
-
-    def _state(self, operator: Operator, measurer: Measurer) -> OperatorState:
-        cfg, spec, options = self.cfg, operator.spec, self.options
-        space = space_of(cfg, spec)
-        default = default_point(cfg, spec, space)
-
-        def job(point: int) -> tuple[Spec, AnyTile]:
-            return spec, tile_of(ConfigEntity(space, point), cfg, spec)
-
-        task = Task(operator.name, key_of(cfg, spec), space, default.index, "cycles", job)
-        explorer = make_explorer(options, cfg, spec, space)
-        tuning = Tuning(task, explorer, measurer, self.database, trials=options.trials, batch=options.batch)
-        return OperatorState(operator, space, tuning, operator.floor(cfg))
 
     @property
     def seconds(self) -> float:
@@ -155,142 +112,3 @@ class Session:
             state = max(open_states, key=lambda s: s.expected_gain)
             state.tuning.step()
             yield state
-
-
-# ------------------------------------------------------------------------------------------------ networks
-
-
-@dataclass(frozen=True)
-class Network:
-    """A model to tune: everything that compiling it takes."""
-
-    model: str | Path | onnx.ModelProto
-    cfg: Config
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def operators(self) -> list[Operator]:
-        """The operators that VDLA runs, each once.  Raises UsageError when there are none."""
-        collector = SpecCollector()
-        artifact = compile(self.model, config=self.cfg, tiles=collector, **self.options)
-        if not collector.specs:
-            raise UsageError("no operator of the model runs on VDLA: there is nothing to tune")
-        # The compiler asks for a layer's tile a few times, for some once less than for others.
-        layers = sum(len(step.layers) for step in artifact.steps if isinstance(step, VdlaStep))
-        share = layers / sum(collector.asked.values())
-        uses = {name: max(1, round(count * share)) for name, count in collector.asked.items()}
-        return [Operator(name, spec, uses[name]) for name, spec in collector.specs.items()]
-
-    def cycles(self, tiles: dict[str, AnyTile]) -> int:
-        """Cycles of one inference with these tiles, the other operators having their defaults."""
-        artifact = compile(self.model, config=self.cfg, tiles=ChosenTiles(tiles), **self.options)
-        return int(simulate(artifact, random_inputs(artifact.inputs)).document["totals"]["cycles"])
-
-
-@dataclass(frozen=True)
-class NetworkOutcome:
-    """Cycles of a network with default tiles and with those chosen (workload -> tile; default ones are absent)."""
-
-    default: int
-    best: int
-    tiles: dict[str, AnyTile]
-
-
-def choose_in_network(
-    network: Network, session: Session, watch: Callable[[str, int], None] | None = None
-) -> NetworkOutcome:
-    """Try the best tiles in the network, keep what shortens it, and save the choice in the database.
-
-    Where nothing new was measured since the last choice, that choice is only checked.
-
-    Args:
-        watch: told what is tried, and the fewest cycles so far.
-    """
-    default = best = network.cycles({})
-    chosen: dict[str, AnyTile] = {}
-    saved = _saved_choice(session)
-    if saved is not None:
-        cycles = network.cycles(saved) if saved else default
-        if cycles < default or not saved:
-            return NetworkOutcome(default, cycles, saved)
-
-    def attempt(what: str, tiles: dict[str, AnyTile]) -> None:
-        nonlocal best, chosen
-        if watch is not None:
-            watch(what, best)
-        cycles = network.cycles(tiles)
-        if cycles < best:
-            best, chosen = cycles, tiles
-
-    worth = [state for state in session.states if _saving(state) > WORTH_TRYING * default]
-    ranked = [(state, _best_tiles(session, state)) for state in sorted(worth, key=_saving, reverse=True)]
-    together = {workload(s.operator.spec): tiles[0] for s, tiles in ranked if tiles}
-    if together:
-        attempt("all tuned tiles together", together)
-    for state, tiles in ranked:
-        name = workload(state.operator.spec)
-        if name in chosen:
-            attempt(f"{state.operator.name}: default", {k: v for k, v in chosen.items() if k != name})
-        for tile in tiles:
-            if chosen.get(name) != tile:
-                attempt(f"{state.operator.name}: {tile}", {**chosen, name: tile})
-    _save_choice(session, chosen, best)
-    return NetworkOutcome(default, best, chosen)
-
-
-def _saving(state: OperatorState) -> float:
-    found = state.outcome
-    return state.operator.uses * (found.default_cost - found.best_cost) if found.best is not None else 0.0
-
-
-def _best_tiles(session: Session, state: OperatorState) -> list[AnyTile]:
-    """The operator's best tiles that beat its default alone."""
-    task = state.outcome.task
-    found = [r for r in session.database.query(*task.key) if r.cost is not None and r.cost < state.outcome.default_cost]
-    found.sort(key=lambda r: (r.cost, r.time))
-    return [tile_of(task.space.find(r.knobs), session.cfg, state.operator.spec) for r in found[:NETWORK_TRIES]]
-
-
-def _saved_choice(session: Session) -> dict[str, AnyTile] | None:
-    """The tiles last chosen for these operators together, default ones absent; None when there was no such choice or
-    something was measured since."""
-    records: list[Record] = []
-    for state in session.states:
-        name, _, machine, kit = state.outcome.task.key
-        found = session.database.query(name, NETWORK, machine, kit)
-        if state.outcome.measured or not found:
-            return None
-        records.append(max(found, key=lambda r: r.time))
-    if len({record.cost for record in records}) > 1:  # of different networks
-        return None
-    chosen: dict[str, AnyTile] = {}
-    for state, record in zip(session.states, records, strict=True):
-        point = state.space.find(record.knobs)
-        if point.index != state.outcome.task.default:
-            chosen[record.workload] = tile_of(point, session.cfg, state.operator.spec)
-    return chosen
-
-
-def _save_choice(session: Session, chosen: dict[str, AnyTile], cycles: int) -> None:
-    """One record an operator: its tile in the network."""
-    records = []
-    for state in session.states:
-        task = state.outcome.task
-        name, _, machine, kit = task.key
-        knobs = task.space.values(task.default)
-        if name in chosen:
-            knobs = knobs_of(chosen[name])
-        records.append(Record(name, NETWORK, machine, kit, knobs, float(cycles), "cycles of the network"))
-    session.database.append(records)
-
-
-def process_measurer(cfg: Config, workers: int, timeout: float) -> ProcessMeasurer:
-    """Simulators in processes of their own."""
-    return ProcessMeasurer(CycleCost(cfg), workers, timeout, WORKER_BYTES)
-
-
-def pool_measurer(cfg: Config, address: str, kind: str | None, keys: Security, timeout: float) -> PoolMeasurer:
-    """Simulators on the devices of a pool, of the kind ``vdla-MACHINE`` when nothing else is said."""
-    from compiler.tune.pool import PoolMeasurer
-
-    kind = kind or f"vdla-{cfg.name}"
-    return PoolMeasurer(CycleCost(cfg), address, kind, KIT_VERSION, keys, timeout=timeout, memory=WORKER_BYTES)

@@ -20,9 +20,10 @@ from compiler.tune.measure import InlineMeasurer
 from hw.config import Config, MemoryConfig
 from vdla.cli import run_cli
 from vdla.resolve import random_inputs
+from vdla.tune.accelerator import Network, accelerator_session, choose_in_network, make_explorer
 from vdla.tune.lookup import NETWORK, TARGET, TunedTiles, key_of, machine_key
 from vdla.tune.operators import Operator, parse_operator
-from vdla.tune.session import Network, Session, TuneOptions, choose_in_network, make_explorer
+from vdla.tune.session import Session, TuneOptions
 from vdla.tune.simulate import CycleCost
 from vdla.tune.templates import space_of, workload
 
@@ -33,7 +34,7 @@ SMALL = "conv2d:ic=16,h=8,w=8,oc=32,k=3,pad=1"
 def tuned(path: Path, operators: list[Operator], **options: object) -> Session:
     """A finished session that measures in this process."""
     measurer = InlineMeasurer(CycleCost(CONFIG))
-    session = Session(CONFIG, operators, Database(path), measurer, TuneOptions(**options))  # type: ignore[arg-type]
+    session = accelerator_session(CONFIG, operators, Database(path), measurer, TuneOptions(**options))  # type: ignore[arg-type]
     for _ in session.run():
         pass
     return session
@@ -100,9 +101,9 @@ def test_records_of_other_machines_do_not_count(tmp_path: Path) -> None:
     slow = CONFIG.with_(memory=MemoryConfig(read_latency=99))
     assert len({machine_key(c) for c in (CONFIG, slow, CONFIG.with_(block_in=16))}) == 3
     for config, known in ((CONFIG, True), (slow, False), (CONFIG.with_(wgt_buffer=16384), False)):
-        tiles = TunedTiles.of(config, path)
+        tiles = TunedTiles(config, Database(path))
         assert (tiles.conv_tile(operator.spec) is not None) == known  # type: ignore[arg-type]
-        assert len(tiles.summary()["tuned"]) == known
+        assert len(tiles.found) == known
 
 
 def test_a_record_that_is_not_legal_is_an_error(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_a_record_that_is_not_legal_is_an_error(tmp_path: Path) -> None:
     tuned(path, [operator], trials=1)
     path.write_text(path.read_text().replace('"oc":', '"oc":9'))
     with pytest.raises(DatabaseError, match=r"the best record of conv2d\(n=1, ic=16.* is not legal: knob 'oc'"):
-        TunedTiles.of(CONFIG, path).conv_tile(operator.spec)  # type: ignore[arg-type]
+        TunedTiles(CONFIG, Database(path)).conv_tile(operator.spec)  # type: ignore[arg-type]
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +181,7 @@ def test_interrupted_and_gone_on_with(tmp_path: Path) -> None:
     config = Config.load("pynq-z1")
     operator = parse_operator("C12", config)
     options = TuneOptions(trials=kept, search="random")
-    session = Session(config, [operator], database, InlineMeasurer(CycleCost(config)), options)
+    session = accelerator_session(config, [operator], database, InlineMeasurer(CycleCost(config)), options)
     for _ in session.run():
         pass
     assert session.states[0].outcome.trials == kept and session.states[0].outcome.measured == 0

@@ -1,0 +1,78 @@
+"""``vdla tune --target cpu``: groups timed as the runtime runs them, the confirmed schedules used, the same numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vdla
+from compiler.tune.database import Database
+from runtime.executor import Executor
+from vdla.cli import run_cli
+from vdla.errors import UsageError
+from vdla.models.layers import CONVOLUTIONS, DEPTHWISE, layer_model
+from vdla.resolve import random_inputs
+from vdla.tune.cpu import KernelSeconds, LoadedStep, groups_of, kernel_job
+from vdla.tune.kernels import CHOSEN, TARGET
+
+
+def test_the_papers_layers() -> None:
+    for name in (*CONVOLUTIONS, *DEPTHWISE):
+        model = layer_model(name)
+        shape = [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim]
+        size, _, *rest = (*CONVOLUTIONS[name],) if name in CONVOLUTIONS else (*DEPTHWISE[name],)
+        stride = rest[-1] if rest else DEPTHWISE[name][2]
+        assert shape[2:] == [-(-size // stride)] * 2
+
+
+def test_every_schedule_of_a_layer_computes_the_same() -> None:
+    (group,) = groups_of(layer_model("D9"))
+    steps = [LoadedStep(kernel_job(group, point)) for point in group.space.valid_indices()]
+    assert len(steps) > 1
+    for step in steps:
+        assert step.run() > 0
+    for step in steps[1:]:
+        assert np.isfinite(step._arena.view(np.float32)).all()
+        np.testing.assert_allclose(step._arena.view(np.float32), steps[0]._arena.view(np.float32), rtol=1e-4, atol=1e-5)
+
+
+def test_a_kernel_is_timed() -> None:
+    group = groups_of(layer_model("D9"))[0]
+    job = kernel_job(group, 0)
+    cost = KernelSeconds(job)(job).cost
+    assert 0 < cost < 1
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.jsonl"
+    command = ["tune", "mobile_tiny", "--target", "cpu", "--db", str(path), "--trials", "3", "--json"]
+    assert run_cli(command) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["unit"] == "seconds" and document["operators"]
+    for operator in document["operators"]:
+        assert operator["best_seconds"] <= operator["default_seconds"] and not operator["failed"]
+    assert document["network"]["best_seconds"] <= document["network"]["default_seconds"]
+    database = Database(path)
+    assert len(database.query(target=CHOSEN)) == len(document["operators"]) <= len(database.query(target=TARGET))
+    default, tuned = (vdla.compile("mobile_tiny", target="cpu", tiles=tiles) for tiles in (None, path))
+    tuning: Any = tuned.info["tuning"]
+    assert default.info["tuning"] == {} and not tuning["untuned"]
+    assert len(tuning["tuned"]) == len(document["operators"])
+    inputs = random_inputs(default.inputs)
+    outputs = []
+    for artifact in (default, tuned):
+        with Executor(artifact) as executor:
+            outputs.append(executor.run(inputs).outputs)
+    for name, value in outputs[0].items():
+        np.testing.assert_allclose(outputs[1][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="nothing to tune"):
+        groups_of("mlp")
+    assert run_cli(["tune", "D1", "--target", "cpu", "--set", "vdla.batch=2", "--db", str(tmp_path / "t")]) == 2
+    assert "tunes for this machine" in capsys.readouterr().err

@@ -1,0 +1,227 @@
+"""Tuning for this machine's processor: a network's fused groups, each timed as the runtime runs it.
+
+A candidate is compiled here and timed in a process of its own, between runs of a kernel that never changes, so that a
+processor that slows down slows both.  Times vary: before a schedule is taken it is measured again beside the default,
+and taken only if it is faster by more than the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from compiler.backend.cpu import CpuTarget, compile_kernels
+from compiler.backend.cpu.target import CpuKernel
+from compiler.graph.fuse import FusedGroup
+from compiler.tune.cost_model import XGBoostModel
+from compiler.tune.cpu import CpuTimer
+from compiler.tune.database import Database, Record
+from compiler.tune.features import KnobFeatures
+from compiler.tune.measure import Cost, Measurer, ProcessMeasurer
+from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
+from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
+from compiler.tune.tuner import Task, Tuning
+from runtime.artifact import ALIGNMENT, CpuCode, CpuStep
+from runtime.cpu import CpuDevice
+from vdla.api import compile
+from vdla.errors import UsageError
+from vdla.tune.kernels import CHOSEN, key_of, machine_key, workload
+from vdla.tune.report import NetworkChoice
+from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
+
+if TYPE_CHECKING:
+    import onnx
+
+WORTH = 0.98
+"""A schedule replaces the default if it takes at most this share of its time, measured side by side."""
+
+CONFIRMATIONS = 3
+
+
+# ------------------------------------------------------------------------------------------------ what to tune
+
+
+@dataclass(frozen=True, eq=False)
+class CpuGroup:
+    """A fused group to tune; ``uses``: in how many places of the network it stands."""
+
+    name: str
+    uses: int
+    target: CpuTarget
+    group: FusedGroup
+    space: ConfigSpace
+
+
+class GroupCollector:
+    """Notes the groups that the compiler asks for, and knows nothing about them."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[CpuTarget, FusedGroup]] = {}
+
+    def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
+        """Note a group (asked once for each signature)."""
+        self.found.setdefault(workload(group), (target, group))
+        return None
+
+
+def groups_of(model: str | Path | onnx.ModelProto, **options: Any) -> list[CpuGroup]:
+    """The groups of a model compiled for the CPU that have a choice of schedules, each once.
+
+    Raises UsageError when there are none.
+    """
+    collector = GroupCollector()
+    artifact = compile(model, target="cpu", kernels=collector, **options)
+    symbols = [step.symbol for step in artifact.steps if isinstance(step, CpuStep)]
+    out: list[CpuGroup] = []
+    for name, (target, group) in collector.found.items():
+        space = target.space(group)
+        if space is not None and len(space) > 1:
+            uses = symbols.count(target.compile(group).symbol)
+            out.append(CpuGroup(name, max(1, uses), target, group, space))
+    if not out:
+        raise UsageError("no operator of the model has a choice of schedules on the CPU: there is nothing to tune")
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ measuring
+
+
+@dataclass(frozen=True)
+class KernelJob:
+    """A compiled kernel: its code, its symbol, and the bytes behind each of its pointers."""
+
+    code: CpuCode
+    symbol: str
+    sizes: tuple[int, ...]
+
+
+class _FixedKnobs:
+    """Knows one group's decisions."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        self._knobs = knobs
+
+    def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
+        """The decisions."""
+        return self._knobs
+
+
+def kernel_job(tuned: CpuGroup, point: int) -> KernelJob:
+    """The kernel of a point of the group's space."""
+    target = CpuTarget(tuned.target.name, tuned.target.processor, _FixedKnobs(ConfigEntity(tuned.space, point)))
+    kernel: CpuKernel = target.compile(tuned.group)
+    features = tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
+    code = CpuCode(compile_kernels([kernel]), llvm.get_process_triple(), features)
+    return KernelJob(code, kernel.symbol, tuple(buffer.nbytes for buffer in kernel.func.params))
+
+
+class LoadedStep:
+    """A kernel in this process, as the runtime runs it, on seeded numbers between -1 and 1."""
+
+    def __init__(self, job: KernelJob, seed: int = 0) -> None:
+        offsets, end = [], 0
+        for size in job.sizes:
+            offsets.append(end)
+            end += -(-size // ALIGNMENT) * ALIGNMENT
+        self._step = CpuStep(job.symbol, tuple(offsets), "kernel", "kernel", "")
+        self._device = CpuDevice(job.code, [self._step])
+        numbers = np.random.default_rng(seed).uniform(-1, 1, end // 4 + ALIGNMENT).astype(np.float32)
+        room = np.zeros(numbers.nbytes + ALIGNMENT, np.uint8)
+        start = -room.ctypes.data % ALIGNMENT
+        self._arena = room[start : start + numbers.nbytes]
+        self._arena[:] = numbers.view(np.uint8)
+
+    def run(self) -> float:
+        """Run once; seconds."""
+        return self._device.execute(self._step, self._arena)[0]
+
+
+@dataclass
+class KernelSeconds:
+    """The measure function: a job is a kernel, its cost is in seconds.  ``reference``: never changes."""
+
+    reference: KernelJob
+    timer: CpuTimer = field(default_factory=CpuTimer)
+    _reference: LoadedStep | None = field(default=None, init=False, repr=False)
+
+    def __call__(self, job: KernelJob) -> Cost:
+        if self._reference is None:
+            self._reference = LoadedStep(self.reference)
+        return Cost(self.timer(LoadedStep(job).run, self._reference.run))
+
+
+def process_measurer(reference: CpuGroup, workers: int, timeout: float) -> ProcessMeasurer:
+    """Kernels timed in processes of their own; more than one at a time disturb each other."""
+    return ProcessMeasurer(KernelSeconds(kernel_job(reference, 0)), workers, timeout)
+
+
+# ------------------------------------------------------------------------------------------------ a session
+
+
+def make_explorer(options: TuneOptions, space: ConfigSpace) -> Explorer:
+    """The explorer that the options ask for."""
+    search, seed = options.search, options.seed
+    if search == "auto":
+        search = "exhaustive" if space.enumerable and len(space) <= options.trials else "model"
+    if search == "exhaustive":
+        return ExhaustiveSearch(space)
+    if search == "genetic":
+        return GeneticSearch(space, seed)
+    if search == "random":
+        return RandomSearch(space, seed)
+    if search != "model":
+        raise UsageError(f"no search '{search}'; there are {', '.join(SEARCHES)}")
+    return ModelGuidedSearch(space, KnobFeatures(space), XGBoostModel(seed=seed), seed, first=2 * options.batch)
+
+
+def cpu_session(groups: Sequence[CpuGroup], database: Database, measurer: Measurer, options: TuneOptions) -> Session:
+    """The tuning of groups on this machine.  ``measurer``: runs :class:`KernelSeconds` jobs."""
+
+    def state(tuned: CpuGroup) -> OperatorState:
+        def job(point: int) -> KernelJob:
+            return kernel_job(tuned, point)
+
+        default = tuned.space.valid_indices()[0] if tuned.space.enumerable else 0
+        task = Task(tuned.name, key_of(tuned.group), tuned.space, int(default), "seconds", job)
+        explorer = make_explorer(options, tuned.space)
+        tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch)
+        return OperatorState(tuned, tuned.space, tuning, 0.0)
+
+    states = [state(tuned) for tuned in groups]
+    return Session(states, database, options, (llvm.get_host_cpu_name(), machine_key()), "seconds")
+
+
+def confirm(session: Session, measurer: Measurer, watch: Callable[[str], None] | None = None) -> NetworkChoice:
+    """Measure every best schedule again beside its default, and save the faster of the two as chosen.
+
+    Returns the seconds of all groups of the network together, by default and as chosen.
+    """
+    default = best = 0.0
+    changed: list[str] = []
+    records: list[Record] = []
+    for state in session.states:
+        found, task = state.outcome, state.outcome.task
+        if found.best is None:
+            continue
+        point, seconds, plain = task.default, found.default_cost, found.default_cost
+        if found.best != task.default:
+            if watch is not None:
+                watch(state.operator.name)
+            jobs = [task.job(task.default), task.job(found.best)]
+            costs = [[r.cost or np.inf for r in measurer.measure(jobs)] for _ in range(CONFIRMATIONS)]
+            plain, other = (min(column) for column in zip(*costs, strict=True))
+            seconds = plain
+            if other <= WORTH * plain:
+                point, seconds = found.best, other
+                changed.append(state.operator.name)
+        default += state.operator.uses * plain
+        best += state.operator.uses * seconds
+        name, _, machine, kit = task.key
+        records.append(Record(name, CHOSEN, machine, kit, task.space.values(point), seconds, "seconds"))
+    session.database.append(records)
+    return NetworkChoice(default, best, tuple(changed))
