@@ -18,6 +18,8 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
+from compiler.backend.cpu.platforms import PLATFORMS, Platform
+from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.target import KnobSource
 from compiler.errors import TargetError
 from compiler.frontend.onnx_import import from_onnx
@@ -48,8 +50,8 @@ class CompileOptions:
     virtual_threads: hide memory latency with two virtual threads.  fusion: fuse operators.  calibration: how to
     calibrate float models.  batch: extent of a symbolic first axis.  keep_tensors: give every tensor its own place in
     the arena, so that all of them can be read after a run (``artifact.info["tensors"]`` says where).  kernels: tuned
-    schedules of the CPU's groups.  tiles: tuned
-    tiles for VDLA's layers; they are tuned with virtual threads and not used without.
+    schedules of the CPU's groups.  tiles: tuned tiles for VDLA's layers; they are tuned with virtual threads and not
+    used without.  integer: make the network int8 even where no target asks for it.
     """
 
     virtual_threads: bool = True
@@ -59,6 +61,7 @@ class CompileOptions:
     keep_tensors: bool = False
     tiles: Tiles | None = None
     kernels: KnobSource | None = None
+    integer: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class CompiledModel:
     pass_times: list[tuple[str, float]]
 
 
-class _Clock:
+class Clock:
     """Times the steps and tells the progress."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
@@ -106,20 +109,10 @@ def compile_model(
     """
     options = options or CompileOptions()
     plugins = [_target(name, config, options) for name in targets]
-    clock = _Clock(progress, 8)
-    with clock.step("import"):
-        graph = from_onnx(source, batch=options.batch)
-    model = graph.name
-    with clock.step("graph"):
-        graph, times = _graph_passes(graph, plugins, options)
-    clock.times.extend((f"graph.{name}", seconds) for name, seconds in times)
-    with clock.step("partition"):
-        partition(graph, plugins, fusion=options.fusion)
-    with clock.step("layout"):
-        by_name = {plugin.name: plugin for plugin in plugins}
-        graph = insert_layout_transforms(graph, by_name, transform_target="cpu")
-        groups = _order(fuse_on_targets(graph, plugins, fusion=options.fusion))
+    clock = Clock(progress, 8)
+    model, graph, groups = lower_graph(source, plugins, options, clock)
     with clock.step("schedule"):
+        by_name = {plugin.name: plugin for plugin in plugins}
         compiled = [by_name[group.target or ""].compile(group) for group in groups]
     with clock.step("memory plan"):
         arena = _Arena()
@@ -131,7 +124,7 @@ def compile_model(
         steps = _steps(config, groups, compiled, arena)
     with clock.step("cpu kernels"):
         kernels = [item for item in compiled if isinstance(item, CpuKernel)]
-        code = _cpu_code(kernels) if kernels else None
+        code = _cpu_code(kernels, _platform(plugins)) if kernels else None
     artifact = Artifact(
         model=model,
         config=config,
@@ -150,15 +143,51 @@ def compile_model(
     return CompiledModel(artifact, clock.times)
 
 
+def lower_graph(
+    source: onnx.ModelProto | str | Path, plugins: Sequence[Target], options: CompileOptions, clock: Clock
+) -> tuple[str, Graph, list[FusedGroup]]:
+    """The model's name, its graph as the targets want it, and the fused groups in the order in which they run."""
+    with clock.step("import"):
+        graph = from_onnx(source, batch=options.batch)
+    model = graph.name
+    with clock.step("graph"):
+        graph, times = _graph_passes(graph, plugins, options)
+    clock.times.extend((f"graph.{name}", seconds) for name, seconds in times)
+    with clock.step("partition"):
+        partition(graph, plugins, fusion=options.fusion)
+    with clock.step("layout"):
+        by_name = {plugin.name: plugin for plugin in plugins}
+        graph = insert_layout_transforms(graph, by_name, transform_target=_platform(plugins).name)
+        groups = _order(fuse_on_targets(graph, plugins, fusion=options.fusion))
+    return model, graph, groups
+
+
+def _platform(plugins: Sequence[Target]) -> Platform:
+    """The one CPU among the targets; this computer if there is none.
+
+    Raises:
+        TargetError: for several of them.
+    """
+    names = [plugin.name for plugin in plugins if plugin.name in PLATFORMS]
+    if len(names) > 1:
+        raise TargetError(f"targets {', '.join(names)}: a model runs on one kind of CPU; name one of them")
+    return PLATFORMS[names[0] if names else "cpu"]
+
+
 def _target(name: str, config: Config, options: CompileOptions) -> Target:
     if name == "vdla":
         tiles = options.tiles if options.virtual_threads else None
         return VdlaTarget(config, virtual_threads=options.virtual_threads, tiles=tiles)
-    if name == "cpu":
-        return CpuTarget(tuned=options.kernels)
+    if name in PLATFORMS:
+        return cpu_target(PLATFORMS[name], options.kernels)
     if name in target_names():
         return get_target(name)
-    raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', 'cpu', *target_names()])}")
+    raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', *PLATFORMS, *target_names()])}")
+
+
+def cpu_target(platform: Platform, kernels: KnobSource | None = None) -> CpuTarget:
+    """The target of a kind of CPU."""
+    return CpuTarget(platform.name, Processor.of(platform.triple, platform.cpu), kernels)
 
 
 def _graph_passes(
@@ -166,7 +195,7 @@ def _graph_passes(
 ) -> tuple[Graph, list[tuple[str, float]]]:
     """To the integer graph if an integer target is there (else the float graph cleaned up), then the targets' own."""
     passes: list[GraphPass] = []
-    if any(plugin.name == "vdla" for plugin in plugins):
+    if options.integer or any(plugin.name == "vdla" for plugin in plugins):
         passes += integer_passes(options.calibration, quantized=is_quantized(graph))
     else:
         passes += float_passes()
@@ -176,8 +205,11 @@ def _graph_passes(
     return manager.run(graph), manager.timings
 
 
-def _cpu_code(kernels: Sequence[CpuKernel]) -> CpuCode:
-    """The kernels' object for the processor that compiles, with the features it may use."""
+def _cpu_code(kernels: Sequence[CpuKernel], platform: Platform) -> CpuCode:
+    """The kernels' object, with the features that it may use."""
+    if platform.triple is not None:
+        image = compile_kernels(kernels, target_triple=platform.triple, cpu=platform.cpu)
+        return CpuCode(image, platform.triple, platform.features)
     features = tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
     return CpuCode(compile_kernels(kernels), llvm.get_process_triple(), features)
 
