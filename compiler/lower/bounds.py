@@ -15,7 +15,9 @@ from math import inf
 from compiler.arith import ZERO, Affine, Indexer, is_index
 from compiler.ir import Binary, Buffer, Expr, IntImm, Load, Select, Var, minimum, rewrite_expr, walk_expr
 from compiler.te.errors import ScheduleError
+from compiler.te.extern import ExternOp
 from compiler.te.relations import Fuse, Relation, Split, pass_down
+from compiler.te.scan import ScanOp
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, Tensor
@@ -47,13 +49,39 @@ class StageBounds:
 
 
 @dataclass
+class ScanBounds:
+    """What lowering knows about a recurrence.
+
+    Attributes:
+        stage: its stage.
+        op: its operation.
+        starts: the stages that compute the first steps.
+        children: what is computed at the loop over the other steps.
+        outer: the loops it is computed in: none.
+    """
+
+    stage: Stage
+    op: ScanOp
+    starts: list[StageBounds] = field(default_factory=list)
+    children: dict[IterVar, list[StageBounds]] = field(default_factory=dict)
+    outer: tuple[IterVar, ...] = ()
+
+
+@dataclass
+class ExternBounds:
+    """A stage that is a statement."""
+
+    stage: Stage
+    op: ExternOp
+
+
+@dataclass
 class Bounds:
-    """The result for a whole schedule: stages in topological order, and the index arithmetic that knows their loops."""
+    """The result for a whole schedule: the stages at the root in topological order, and the index arithmetic that knows
+    all loops."""
 
     indexer: Indexer
-    stages: list[StageBounds]
-    by_tensor: dict[Tensor, StageBounds]
-    roots: list[StageBounds]
+    roots: list[StageBounds | ScanBounds | ExternBounds]
     buffers: dict[Tensor, Buffer]
     starts: dict[Tensor, list[Affine]]
 
@@ -111,43 +139,76 @@ def infer_bounds(schedule: Schedule, buffers: Mapping[Tensor, Buffer]) -> Bounds
     for stage, op in ops.items():
         for t in op.inputs:
             readers.setdefault(t, []).append(stage)
-    found: dict[Stage, StageBounds] = {}
-    result = Bounds(indexer, [], {}, [], dict(buffers), {})
-    for t in buffers:
+    found: dict[Stage, StageBounds | ScanBounds] = {}
+    result = Bounds(indexer, [], dict(buffers), {})
+    shared = _shared_memory(schedule, result)
+    for t in result.buffers:
         result.starts[t] = [ZERO] * len(t.shape)
-    for stage in reversed(list(ops)):
-        if not stage.is_output and not readers.get(stage.tensor):
-            continue  # everything that read it was inlined away or reads a cache
-        found[stage] = info = _infer_stage(schedule, stage, ops[stage], readers, found, indexer, result)
-        result.by_tensor[stage.tensor] = info
-        result.stages.append(info)
-    result.stages.reverse()
-    for info in result.stages:
-        if info.stage.attach is None:
-            result.roots.append(info)
+    order: list[StageBounds | ScanBounds | ExternBounds] = []
+    for stage in reversed(schedule.stages):
+        if isinstance(stage.op, ScanOp):
+            indexer.declare(stage.op.scan_axis, stage.op.scan_axis.extent)
+            found[stage] = info = ScanBounds(stage, stage.op)
+        elif isinstance(stage.op, ExternOp):
+            info = ExternBounds(stage, stage.op)
+            for t in stage.op.inputs:
+                readers.setdefault(t, []).append(stage)
+        elif stage not in ops:
+            continue
+        elif stage.is_output or stage.shares_memory or readers.get(stage.tensor):
+            found[stage] = info = _infer_stage(stage, ops[stage], readers, found, indexer, result)
         else:
+            continue  # everything that read it was inlined away or reads a cache
+        order.append(info)
+    for info in reversed(order):
+        if isinstance(info, StageBounds) and info.stage.attach is not None:
             parent, axis = info.stage.attach
             found[parent].children.setdefault(axis, []).append(info)
+        elif info.stage in shared:
+            scan = found[shared[info.stage]]
+            assert isinstance(scan, ScanBounds) and isinstance(info, StageBounds)
+            scan.starts.append(info)
+        else:
+            result.roots.append(info)
     return result
 
 
+def _shared_memory(schedule: Schedule, result: Bounds) -> dict[Stage, Stage]:
+    """Make the buffers of scans and externs, those of states for everything that lies there; init stage -> scan."""
+    starts: dict[Stage, Stage] = {}
+    for stage in schedule.stages:
+        if not isinstance(stage.op, (ScanOp, ExternOp)):
+            continue
+        for t in stage.op.outputs:
+            if t not in result.buffers:
+                result.buffers[t] = Buffer(t.name, t.shape, t.dtype, stage.scope)
+        if isinstance(stage.op, ScanOp):
+            result.buffers.update((t, result.buffers[out]) for t, out in stage.op.buffer_of().items())
+            starts.update((schedule[t], stage) for t in stage.op.init)
+    return starts
+
+
 def _infer_stage(
-    schedule: Schedule,
     stage: Stage,
     op: ComputeOp,
     readers: Mapping[Tensor, list[Stage]],
-    found: Mapping[Stage, StageBounds],
+    found: Mapping[Stage, StageBounds | ScanBounds],
     indexer: Indexer,
     result: Bounds,
 ) -> StageBounds:
     outer: tuple[IterVar, ...] = ()
     if stage.attach is not None:
         parent, axis = stage.attach
-        _check_attached(stage, parent, axis, readers[stage.tensor], found)
+        _check_attached(stage, parent, axis, readers.get(stage.tensor, []), found)
         leaves = parent.leaf_iter_vars
         outer = found[parent].outer + tuple(leaves[: leaves.index(axis) + 1])
     shape = stage.tensor.shape
-    if stage.is_output:
+    if stage.shares_memory and stage.scan is not None:
+        scan = stage.scan.op
+        assert isinstance(scan, ScanOp)
+        now = indexer.var(scan.scan_axis) + Affine({}, scan.first)
+        region = [(now, 1), *((ZERO, n) for n in shape[1:])]
+    elif stage.is_output or stage.shares_memory:
         region = [(ZERO, n) for n in shape]
     else:
         region = _region(stage, readers[stage.tensor], found, indexer, set(outer))
@@ -190,7 +251,7 @@ def _aligned_strides(stage: Stage, op: ComputeOp, sizes: list[int]) -> list[int]
 
 
 def _check_attached(
-    stage: Stage, parent: Stage, axis: IterVar, consumers: list[Stage], found: Mapping[Stage, StageBounds]
+    stage: Stage, parent: Stage, axis: IterVar, consumers: list[Stage], found: Mapping[Stage, StageBounds | ScanBounds]
 ) -> None:
     """Every consumer must run inside the loop the stage is computed at."""
 
@@ -219,7 +280,7 @@ def _check_attached(
 def _region(
     stage: Stage,
     consumers: list[Stage],
-    found: Mapping[Stage, StageBounds],
+    found: Mapping[Stage, StageBounds | ScanBounds],
     indexer: Indexer,
     fixed: set[Var],
 ) -> list[tuple[Affine, int]]:
@@ -228,7 +289,9 @@ def _region(
     spans: list[tuple[Affine, int] | None] = [None] * len(shape)
     whole = [False] * len(shape)
     for consumer in consumers:
-        info = found[consumer]
+        info = found.get(consumer)
+        if not isinstance(info, StageBounds):
+            return [(ZERO, n) for n in shape]  # a statement reads it
         for node in walk_expr(info.op.body):
             if not isinstance(node, Load) or node.buffer is not stage.tensor:
                 continue
@@ -340,7 +403,7 @@ def guards(bounds: Bounds, info: StageBounds, values: Mapping[Var, Affine], redu
             if r.parent in starts:
                 local = local - starts[r.parent]
             need(indexer.compare("lt", local, Affine({}, info.extents[r.parent])))
-    if not info.stage.is_output and reads_in_bounds(bounds, info):
+    if not (info.stage.is_output or info.stage.shares_memory) and reads_in_bounds(bounds, info):
         return list(out)
     for d, a in enumerate(info.op.axis):
         need(indexer.compare("ge", values[a], ZERO))

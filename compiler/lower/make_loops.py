@@ -24,14 +24,16 @@ from compiler.ir import (
     Store,
     Var,
     logical_and,
+    map_stmt,
+    rewrite_expr,
     seq,
 )
-from compiler.lower.bounds import Bounds, StageBounds, guards, infer_bounds, leaf_values
+from compiler.lower.bounds import Bounds, ExternBounds, ScanBounds, StageBounds, guards, infer_bounds, leaf_values
 from compiler.lower.tensorize import tensorize_stage
 from compiler.te.errors import ScheduleError, TensorExprError
 from compiler.te.schedule import Schedule
 from compiler.te.stage_state import LoopAttr
-from compiler.te.tensor import IterVar, PlaceholderOp, Reduce, Tensor
+from compiler.te.tensor import IterVar, Reduce, Tensor
 
 
 def make_loops(schedule: Schedule, args: Sequence[Tensor], name: str = "main") -> PrimFunc:
@@ -48,10 +50,12 @@ def make_loops(schedule: Schedule, args: Sequence[Tensor], name: str = "main") -
     maker = _Maker(bounds)
     body: Stmt | None = None
     for info in reversed(bounds.roots):
-        nest = maker.stage(info)
+        nest = maker.root(info)
         body = nest if body is None else seq(nest, body)
-        if not info.stage.is_output:
-            body = Allocate(info.buffer, body)
+        tensors = info.op.outputs if isinstance(info, (ScanBounds, ExternBounds)) else (info.stage.tensor,)
+        for tensor in reversed(tensors):
+            if tensor not in buffers:
+                body = Allocate(bounds.buffers[tensor], body)
     assert body is not None
     return PrimFunc(name, [buffers[t] for t in args], body)
 
@@ -61,17 +65,14 @@ def parameter_buffers(schedule: Schedule, args: Sequence[Tensor]) -> dict[Tensor
     for t in args:
         if not isinstance(t, Tensor):
             raise TensorExprError(f"argument {t!r} is not a tensor")
-    missing = [s.name for s in schedule.stages if _is_parameter(schedule, s.tensor) and s.tensor not in args]
+    wanted = {*schedule.placeholders, *schedule.outputs}
+    missing = [s.name for s in schedule.stages if s.tensor in wanted and s.tensor not in args]
     if missing:
         raise TensorExprError(f"arguments lack {', '.join(missing)}: inputs and outputs must all be parameters")
-    extra = [t.name for t in args if not _is_parameter(schedule, t)]
+    extra = [t.name for t in args if t not in wanted]
     if extra:
         raise TensorExprError(f"arguments {', '.join(extra)} are neither inputs nor outputs of the schedule")
     return {t: Buffer(t.name, t.shape, t.dtype) for t in args}
-
-
-def _is_parameter(schedule: Schedule, tensor: Tensor) -> bool:
-    return tensor in schedule.outputs or isinstance(schedule[tensor].op, PlaceholderOp)
 
 
 class _Maker:
@@ -99,6 +100,39 @@ class _Maker:
         """Indices of the element of ``info``'s buffer at the axis values ``env``."""
         starts = self.bounds.starts[info.stage.tensor]
         return [self.indexer.expr(env[a] - s) for a, s in zip(info.op.axis, starts, strict=True)]
+
+    def root(self, info: StageBounds | ScanBounds | ExternBounds) -> Stmt:
+        if isinstance(info, ScanBounds):
+            return self.scan(info)
+        return self.extern(info) if isinstance(info, ExternBounds) else self.stage(info)
+
+    def scan(self, info: ScanBounds) -> Stmt:
+        """The first steps, then a loop over the others with everything that makes a step in it."""
+        body: Stmt | None = None
+        for child in reversed(info.children[info.op.scan_axis]):
+            nest = self.stage(child)
+            body = nest if body is None else seq(nest, body)
+            if not child.stage.shares_memory:
+                body = Allocate(child.buffer, body)
+        assert body is not None
+        steps = loop(info.op.scan_axis, info.op.scan_axis.extent, body, None)
+        return seq(*[self.stage(start) for start in info.starts], steps)
+
+    def extern(self, info: ExternBounds) -> Stmt:
+        """The statement, with buffers in place of the tensors."""
+        buffers = self.bounds.buffers
+
+        def access(node: Expr) -> Expr | None:
+            if isinstance(node, Load) and isinstance(node.buffer, Tensor):
+                return Load(buffers[node.buffer], node.indices)
+            return None
+
+        def store(node: Stmt) -> Stmt | None:
+            if isinstance(node, Store) and isinstance(node.buffer, Tensor):
+                return Store(buffers[node.buffer], node.indices, node.value)
+            return None
+
+        return map_stmt(info.op.body, lambda e: rewrite_expr(e, access), store)
 
     def stage(self, info: StageBounds) -> Stmt:
         stage, op = info.stage, info.op

@@ -25,7 +25,7 @@ def schedule_for_cpu(outputs: Tensor | Sequence[Tensor]) -> Schedule:
     schedule = create_schedule(outputs)
     for stage in schedule.stages:
         op = stage.op
-        if stage.is_output or not isinstance(op, ComputeOp) or op.reduce_axis:
+        if not isinstance(op, ComputeOp) or op.reduce_axis or stage.must_store:
             continue
         readers = [r.op for r in schedule.readers_of(stage)]
         reduced = any(isinstance(r, ComputeOp) and r.reduce_axis for r in readers)

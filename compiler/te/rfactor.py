@@ -61,6 +61,6 @@ def rfactor(schedule: Schedule, tensor: Tensor, axis: IterVar) -> Tensor:
     stage.relations = []
     stage.leaf_iter_vars = [*op.axis, over]
     stage.name_axes()
-    schedule._add(Stage(schedule, partial, is_output=False), schedule.stages.index(stage))
+    schedule._insert(Stage(schedule, partial, is_output=False), schedule.stages.index(stage))
     log.record("rfactor", f"{log.bind(partial.output, partial.name)} = {call}", user_location())
     return partial.output

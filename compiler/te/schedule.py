@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from compiler.ir import Expr, Load, rewrite_expr
 from compiler.te.errors import ScheduleError, TensorExprError, user_location
 from compiler.te.rfactor import rfactor
+from compiler.te.scan import ScanOp
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, Operation, PlaceholderOp, Tensor
 from compiler.te.trace import Trace
@@ -54,10 +55,41 @@ class Schedule:
             visit(t.op)
         for op in order:
             self._add(Stage(self, op, is_output=op.output in self.outputs), len(self.stages))
+        self.scans = {state: self[op] for op in order if isinstance(op, ScanOp) for state in op.states}
+        for stage in self.stages:
+            self._enter_scan(stage)
 
     def _add(self, stage: Stage, at: int) -> None:
         self.stages.insert(at, stage)
         self._by_tensor[stage.tensor] = stage
+
+    def _insert(self, stage: Stage, at: int) -> None:
+        """A stage that a primitive makes."""
+        self._add(stage, at)
+        self._enter_scan(stage)
+
+    def _enter_scan(self, stage: Stage) -> None:
+        """Compute what depends on the state of a scan at the scan's loop; refuse it where it cannot be."""
+        if isinstance(stage.op, ScanOp):
+            for tensor in (*stage.op.init, *stage.op.update):
+                self[tensor].shares_memory = True
+            if any(self[tensor].scan is not None for tensor in stage.op.init):
+                raise TensorExprError(f"scan '{stage.name}' starts inside another scan: only its results may be used")
+            return
+        scans = {self.scans[t] for t in stage.op.inputs if t in self.scans}
+        scans |= {s for t in stage.op.inputs if (s := self._by_tensor[t].scan) is not None}
+        scans |= {
+            self[r.op] for r in self.readers_of(stage) if isinstance(r.op, ScanOp) and stage.tensor in r.op.update
+        }
+        if not scans:
+            return
+        names = ", ".join(s.name for s in scans)
+        if len(scans) > 1 or stage.is_output or not isinstance(stage.op, ComputeOp):
+            raise TensorExprError(
+                f"'{stage.name}' depends on the state of {names}: it can be only a part of one update"
+            )
+        (stage.scan,) = scans
+        stage.attach = (stage.scan, stage.scan.leaf_iter_vars[0])
 
     def __getitem__(self, tensor: Tensor | Operation) -> Stage:
         if isinstance(tensor, Operation):
@@ -126,6 +158,7 @@ class Schedule:
                     raise ScheduleError(
                         "cache_read", stage.name, f"reader '{r.name}' does not read it; its readers are {names}"
                     )
+        chosen = [r for r in chosen if isinstance(r.op, ComputeOp)]
         if not chosen:
             raise ScheduleError("cache_read", stage.name, "it has no readers")
         axis = [IterVar(f"ax{d}", n) for d, n in enumerate(tensor.shape)]
@@ -134,7 +167,7 @@ class Schedule:
             self._redefine(r, {tensor: op.output})
         cache = Stage(self, op, is_output=False)
         cache.scope = scope
-        self._add(cache, self.stages.index(stage) + 1)
+        self._insert(cache, self.stages.index(stage) + 1)
         log = self.trace_log
         args = f"{log.text(tensor)}, {scope!r}"
         if readers is not None:
@@ -163,7 +196,7 @@ class Schedule:
         stage = self[tensor]
         op = stage.op
         if not isinstance(op, ComputeOp):
-            raise ScheduleError("cache_write", stage.name, "it is a placeholder: nothing is written")
+            raise ScheduleError("cache_write", stage.name, "it is a placeholder or a statement: there is no expression to move")
         if not isinstance(scope, str) or not scope:
             raise ScheduleError("cache_write", stage.name, f"scope must be a name, got {scope!r}")
         if stage.relations or stage.attrs or stage.inlined or stage.leaf_iter_vars != [*op.axis, *op.reduce_axis]:
@@ -180,7 +213,7 @@ class Schedule:
         stage.leaf_iter_vars = list(op.axis)
         cached = Stage(self, cached_op, is_output=False)
         cached.scope = scope
-        self._add(cached, self.stages.index(stage))
+        self._insert(cached, self.stages.index(stage))
         bound = log.bind(cached_op.output, cached_op.name)
         log.record("cache_write", f"{bound} = s.cache_write({text})", user_location())
         return cached_op.output
@@ -228,7 +261,7 @@ class Schedule:
     @property
     def placeholders(self) -> tuple[Tensor, ...]:
         """The inputs, in topological order."""
-        return tuple(s.tensor for s in self.stages if isinstance(s.op, PlaceholderOp))
+        return tuple(s.tensor for s in self.stages if isinstance(s.op, PlaceholderOp) and s.tensor not in self.scans)
 
     def nest(self) -> str:
         """The loop nest as it stands now, as text."""

@@ -284,9 +284,12 @@ class Stage(StageState):
             raise self.fail("compute_at", f"parent {parent!r} is not a stage of this schedule")
         if self.is_output:
             raise self.fail("compute_at", "the stage is an output: it is computed at the root")
+        self._own_memory("compute_at")
         if parent is self or not self.schedule.reads(parent, self):
             raise self.fail("compute_at", f"stage '{parent.name}' does not use '{self.name}'")
         parent._leaf("compute_at", axis)
+        if self.scan is not None and self.scan not in (parent, parent.scan):
+            raise self.fail("compute_at", f"it depends on the state of '{self.scan.name}': it must stay in its loop")
         self.attach = (parent, axis)
         self.attach_location = user_location()
         trace = self.schedule.trace_log
@@ -311,6 +314,8 @@ class Stage(StageState):
             raise self.fail("compute_inline", "a reduction cannot be inlined; compute it at a loop of its consumer")
         if self.is_output:
             raise self.fail("compute_inline", "the stage is an output: it must be stored")
+        if self.must_store:
+            raise self.fail("compute_inline", "a scan or an extern reads the tensor: it must be stored")
         for other in self.schedule.stages:
             if other.attach is not None and other.attach[0] is self:
                 raise self.fail("compute_inline", f"'{other.name}' is computed at a loop of this stage")
@@ -319,7 +324,8 @@ class Stage(StageState):
         self._record("compute_inline")
 
     def compute_root(self) -> None:
-        """Compute the whole stage before its consumers (what a stage does unless told otherwise).
+        """Compute the whole stage before its consumers (what a stage does unless told otherwise); what depends on the
+        state of a scan, at the scan's loop.
 
         >>> A = te.placeholder((8,), "int32", "A")
         >>> B = te.compute((8,), lambda i: A[i] + 1, "B")
@@ -335,7 +341,7 @@ class Stage(StageState):
         """
         self.inlined = False
         self._compute("compute_root")
-        self.attach = None
+        self.attach = None if self.scan is None else (self.scan, self.scan.leaf_iter_vars[0])
         self._record("compute_root")
 
     # ------------------------------------------------------------------ where the data lies
@@ -356,6 +362,7 @@ class Stage(StageState):
             C[i_1] = B[i_1] * 2
         """
         self._compute("set_scope")
+        self._own_memory("set_scope")
         if not isinstance(scope, str) or not scope:
             raise self.fail("set_scope", f"scope must be a name, got {scope!r}")
         if self.is_output and scope != "global":
@@ -383,6 +390,7 @@ class Stage(StageState):
                 C[i_1, j_1] = B[i_1, j_1] * 2
         """
         op = self._compute("storage_align")
+        self._own_memory("storage_align")
         if axis not in op.axis:
             names = ", ".join(a.name for a in op.axis)
             raise self.fail("storage_align", f"axis {axis!r} is not a dimension of '{self.name}'; they are {names}")
@@ -418,6 +426,7 @@ class Stage(StageState):
                 C[i_outer * 4 + i_inner] = B[i_outer * 4 + i_inner] * 2
         """
         self._compute("double_buffer")
+        self._own_memory("double_buffer")
         if self.is_output:
             raise self.fail("double_buffer", "the stage is an output")
         self.double_buffered = True

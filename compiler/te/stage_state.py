@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from compiler.te.errors import ScheduleError, user_location
 from compiler.te.intrin import TensorIntrin
 from compiler.te.relations import Fuse, Relation, Split, pass_down
-from compiler.te.tensor import ComputeOp, IterVar, Operation, Tensor
+from compiler.te.scan import ScanOp
+from compiler.te.tensor import ComputeOp, IterVar, Operation, PlaceholderOp, Tensor
 
 if TYPE_CHECKING:
     from compiler.te.schedule import Schedule
@@ -32,6 +33,8 @@ class StageState:
         op: the operation computed here (its ``axis`` and ``reduce_axis`` are what the primitives start from).
         leaf_iter_vars: the loops as they stand, outermost first.
         scope: memory scope of the tensor.
+        scan: of what is computed from the state of a scan, that scan's stage.
+        shares_memory: whether it writes into the memory of a scan's state (it is its init or update).
     """
 
     def __init__(self, schedule: Schedule, op: Operation, is_output: bool) -> None:
@@ -48,6 +51,11 @@ class StageState:
         self.tensorized: tuple[IterVar, TensorIntrin, str] | None = None
         self.alignments: dict[IterVar, tuple[int, int]] = {}
         self.double_buffered = False
+        self.scan: Stage | None = None
+        self.shares_memory = False
+        if isinstance(op, ScanOp):
+            self.leaf_iter_vars = [op.scan_axis]
+            schedule.trace_log.bind_axis(op.scan_axis, op.output, "op.scan_axis")
         if isinstance(op, ComputeOp):
             self.leaf_iter_vars = [*op.axis, *op.reduce_axis]
             self.name_axes()
@@ -82,13 +90,31 @@ class StageState:
         return ScheduleError(primitive, self.name, message)
 
     def _compute(self, primitive: str) -> ComputeOp:
-        if not isinstance(self.op, ComputeOp):
+        if isinstance(self.op, PlaceholderOp):
             raise self.fail(primitive, f"'{self.name}' is a placeholder: it has no loops")
+        if isinstance(self.op, ScanOp):
+            raise self.fail(
+                primitive, f"'{self.name}' is a scan: schedule what it updates, or compute_at its scan_axis"
+            )
+        if not isinstance(self.op, ComputeOp):
+            raise self.fail(primitive, f"'{self.name}' is not a te.compute: its loops are its own")
         if self.inlined and primitive != "compute_inline":
             raise self.fail(primitive, "the stage is inlined: it has no loops of its own")
         return self.op
 
+    @property
+    def must_store(self) -> bool:
+        """Whether the tensor needs memory: it is an output, or read by something else than expressions."""
+        readers = self.schedule.readers_of(self)  # type: ignore[arg-type]
+        return self.is_output or any(not isinstance(reader.op, ComputeOp) for reader in readers)
+
+    def _own_memory(self, primitive: str) -> None:
+        if self.shares_memory:
+            raise self.fail(primitive, f"'{self.name}' lies in the memory of a scan's state")
+
     def _leaf(self, primitive: str, axis: object, argument: str = "axis") -> IterVar:
+        if isinstance(self.op, ScanOp) and primitive == "compute_at" and axis is self.op.scan_axis:
+            return self.op.scan_axis
         self._compute(primitive)
         loops = ", ".join(v.name for v in self.leaf_iter_vars)
         if not isinstance(axis, IterVar):

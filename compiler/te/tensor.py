@@ -31,8 +31,8 @@ from compiler.te.errors import TensorExprError
 class IterVar(Var):
     """An iteration variable, ``0 <= it < extent``, dtype int32.
 
-    ``kind`` is ``data`` (a dimension of the output), ``reduce``, or ``thread`` (made by :func:`thread_axis`);
-    ``tag`` names the thread axis.
+    ``kind`` is ``data`` (a dimension of the output), ``reduce``, ``scan`` (the steps of a recurrence), or ``thread``
+    (made by :func:`thread_axis`); ``tag`` names the thread axis.
     """
 
     __slots__ = ("extent", "kind", "tag")
@@ -81,7 +81,7 @@ class Tensor(Buffer):
 
 
 class Operation:
-    """What defines a tensor: :class:`PlaceholderOp` or :class:`ComputeOp`."""
+    """What defines a tensor: a :class:`PlaceholderOp`, a :class:`ComputeOp`, a ``ScanOp`` or an ``ExternOp``."""
 
     name: str
     output: Tensor
@@ -104,6 +104,18 @@ class PlaceholderOp(Operation):
     def __init__(self, name: str, shape: Sequence[int], dtype: str) -> None:
         self.name = name
         self.output = Tensor(name, shape, dtype, self)
+
+
+class PartOp(Operation):
+    """A further output of an operation ``whole`` that computes several at once."""
+
+    def __init__(self, name: str, shape: Sequence[int], dtype: str, whole: Operation) -> None:
+        self.name, self.whole = name, whole
+        self.output = Tensor(name, shape, dtype, self)
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.whole.output,)
 
 
 class Reducer:
@@ -206,10 +218,14 @@ def _check_shape(shape: Sequence[int] | int, what: str) -> tuple[int, ...]:
     return tuple(out)
 
 
+def _check_dtype(dtype: str, what: str) -> None:
+    if dtype not in DTYPES:
+        raise TensorExprError(f"{what}: unknown dtype {dtype!r}; known: {', '.join(sorted(DTYPES))}")
+
+
 def placeholder(shape: Sequence[int] | int, dtype: str = "float32", name: str = "placeholder") -> Tensor:
     """An input tensor of ``shape`` and ``dtype``."""
-    if dtype not in DTYPES:
-        raise TensorExprError(f"placeholder '{name}': unknown dtype {dtype!r}; known: {', '.join(sorted(DTYPES))}")
+    _check_dtype(dtype, f"placeholder '{name}'")
     return PlaceholderOp(name, _check_shape(shape, f"placeholder '{name}'"), dtype).output
 
 

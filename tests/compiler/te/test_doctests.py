@@ -10,7 +10,7 @@ import pytest
 from compiler import ir, te
 from compiler.lower import lower
 
-MODULES = ["tensor", "stage", "schedule", "intrin", "default_schedule"]
+MODULES = ["tensor", "stage", "schedule", "intrin", "default_schedule", "scan", "extern"]
 
 
 @pytest.mark.parametrize("name", MODULES)

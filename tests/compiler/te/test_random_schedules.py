@@ -1,4 +1,4 @@
-"""Any schedule of a computation computes what the plain loops compute (through the interpreter)."""
+"""Any schedule of a computation computes what the plain loops compute, through the interpreter and as machine code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from compiler import ir, te
 from compiler.ir.interp import run
 from compiler.lower import lower
+from vdla import host
 
 
 def matmul() -> list[te.Tensor]:
@@ -69,7 +70,30 @@ def float_softmax() -> list[te.Tensor]:
     return [x, o]
 
 
-PROGRAMS: list[Callable[[], list[te.Tensor]]] = [matmul, padded_conv, pooling, elementwise, float_softmax]
+def recurrence() -> list[te.Tensor]:
+    x = te.placeholder((6, 5), "int32", "X")
+    w = te.placeholder((5, 5), "int8", "W")
+    state = te.placeholder((6, 5), "int32", "state")
+    first = te.compute((1, 5), lambda t, i: x[t, i] - 1, "first")
+    scaled = te.compute((6, 5), lambda t, i: x[t, i] * 3, "scaled")
+    k = te.reduce_axis(5, "k")
+    product = te.compute((6, 5), lambda t, i: te.sum(state[t - 1, k] * w[i, k].astype("int32"), axis=k), "product")
+    kept = te.compute((6, 5), lambda t, i: (product[t, i] >> 3) + scaled[t, i], "kept")
+    step = te.compute((6, 5), lambda t, i: kept[t, i] - state[t - 1, 4 - i], "step")
+    total = te.scan(first, step, state, [x, w], name="total")
+    assert isinstance(total, te.Tensor)
+    out = te.compute((6, 5), lambda t, i: total[5 - t, i] + total[t, 4 - i], "O")
+    return [x, w, out]
+
+
+PROGRAMS: list[Callable[[], list[te.Tensor]]] = [
+    matmul,
+    padded_conv,
+    pooling,
+    elementwise,
+    float_softmax,
+    recurrence,
+]
 
 
 def random_schedule(out: te.Tensor, rng: random.Random) -> te.Schedule:
@@ -104,7 +128,7 @@ def random_schedule(out: te.Tensor, rng: random.Random) -> te.Schedule:
                 pass
         elif pick < 0.85:
             _attach(s, stage, rng)
-        if rng.random() < 0.2 and not stage.inlined:
+        if rng.random() < 0.2 and not stage.inlined and not stage.shares_memory:
             stage.storage_align(rng.choice(stage.op.axis), rng.choice([4, 8]), rng.randrange(4))  # type: ignore
     for stage in s.stages:
         if isinstance(stage.op, te.ComputeOp) and not stage.inlined:
@@ -133,8 +157,8 @@ def _attach(s: te.Schedule, stage: te.Stage, rng: random.Random) -> None:
     places = [(p, a) for p in s.stages if not p.inlined and s.reads(p, stage) for a in p.leaf_iter_vars]
     rng.shuffle(places)
     for parent, axis in places[:6]:
-        stage.compute_at(parent, axis)
         try:
+            stage.compute_at(parent, axis)
             s.nest()
         except te.ScheduleError:
             stage.compute_root()
@@ -155,7 +179,7 @@ def _annotate(stage: te.Stage, rng: random.Random) -> None:
             stage.pragma(axis, "mark")
 
 
-def evaluate(schedule: te.Schedule, args: list[te.Tensor]) -> np.ndarray:
+def evaluate(schedule: te.Schedule, args: list[te.Tensor], *, native: bool = False) -> np.ndarray:
     rng = np.random.default_rng(7)
     arrays = []
     for t in args[:-1]:
@@ -163,17 +187,19 @@ def evaluate(schedule: te.Schedule, args: list[te.Tensor]) -> np.ndarray:
             arrays.append(rng.standard_normal(t.shape).astype(np.float32))
         else:
             arrays.append(rng.integers(-100, 100, t.shape).astype(t.dtype))
+    if native:
+        return host.run(schedule, args, *arrays)[0]
     arrays.append(np.zeros(args[-1].shape, args[-1].dtype))
     run(lower(schedule, args), [a.reshape(-1) for a in arrays])
     return arrays[-1]
 
 
-def check(make: Callable[[], list[te.Tensor]], number: int) -> None:
+def check(make: Callable[[], list[te.Tensor]], number: int, *, native: bool = False) -> None:
     args = make()
     expected = evaluate(te.create_schedule(args[-1]), args)
     schedule = random_schedule(args[-1], random.Random(number))
     try:
-        found = evaluate(schedule, args)
+        found = evaluate(schedule, args, native=native)
     except Exception as error:
         raise AssertionError(f"schedule {number} of {make.__name__}:\n{schedule.trace()}") from error
     if expected.dtype == np.float32:
@@ -188,6 +214,12 @@ def check(make: Callable[[], list[te.Tensor]], number: int) -> None:
 @given(number=st.integers(0, 1 << 30))
 def test_random_schedules_keep_the_meaning(make: Callable[[], list[te.Tensor]], number: int) -> None:
     check(make, number)
+
+
+@pytest.mark.parametrize("make", PROGRAMS, ids=lambda f: f.__name__)
+def test_machine_code_of_random_schedules(make: Callable[[], list[te.Tensor]]) -> None:
+    for number in range(8):
+        check(make, number, native=True)
 
 
 @pytest.mark.slow
