@@ -7,6 +7,7 @@ program its micro-op image and its instructions.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from compiler.graph.partition import fuse_on_targets, partition
 from compiler.graph.pass_manager import GraphPass, PassManager
 from compiler.graph.passes.layout import insert_layout_transforms
 from compiler.graph.pipeline import Calibration, float_passes, integer_passes, is_quantized
+from compiler.graph.work import group_work
 from compiler.target import Target, get_target, target_names
 from hw.config import Config
 from runtime.artifact import ALIGNMENT, Artifact, CpuCode, CpuStep, Segment, Step, TensorSpec, VdlaLayer, VdlaStep
@@ -138,6 +140,7 @@ def compile_model(
             "options": {"virtual_threads": options.virtual_threads, "fusion": options.fusion},
             "memory": {"activations_peak": arena.peak, "activations_sum": arena.total},
             "tensors": [_describe(v, arena) for g in groups for v in g.outputs] if options.keep_tensors else [],
+            "work": {g.name: dataclasses.asdict(group_work(g)) for g in groups},
         },
     )
     return CompiledModel(artifact, clock.times)
