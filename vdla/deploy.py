@@ -13,10 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.backend.cpu.platforms import PLATFORMS
-from compiler.errors import TargetError
-from runtime.shared_library import TRAILER_MAGIC
-from runtime.thread_pool import pool_ir
 from runtime.version import KIT_VERSION
 from vdla.errors import UsageError
 
@@ -75,8 +71,13 @@ def deploy(
         CompileError: the model cannot be compiled; LinkError where the platform's linker is missing.
         UsageError: for another suffix, or a place that cannot be written.
     """
+    # The compiler takes long to import; the command line needs it only now.
     from compiler.backend.aot import Program, build, link
+    from compiler.backend.cpu.platforms import PLATFORMS
+    from compiler.errors import TargetError
     from compiler.graph.pipeline import Calibration
+    from runtime.shared_library import TRAILER_MAGIC
+    from runtime.thread_pool import pool_ir
     from vdla.driver import Clock, CompileOptions, cpu_target, lower_graph
     from vdla.resolve import builtin_calibration, model_source
 

@@ -1,13 +1,16 @@
-"""``vdla compile``: a model to an artifact on disk."""
+"""``vdla compile``: a model to an artifact on disk, or to a shared library or object for a CPU."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from runtime.artifact import Artifact
+from vdla.calibration import load_calibration
 from vdla.cli.common import (
     calibration_option,
     compile_on_machine,
@@ -16,10 +19,12 @@ from vdla.cli.common import (
     database_option,
     json_option,
     print_json,
+    progress_bar,
     stdout,
     tuning_text,
 )
 from vdla.cli.inspect import print_summary, summary
+from vdla.deploy import SUFFIXES, Deployed, deploy
 from vdla.errors import UsageError
 from vdla.report import print_line
 from vdla.resolve import is_artifact
@@ -34,7 +39,14 @@ from vdla.resolve import is_artifact
     type=click.Path(path_type=Path),
     required=True,
     metavar="MODEL.vdla",
-    help="Where to write the artifact: a file if it ends in .vdla, else a folder.",
+    help="Where to write the artifact: a file if it ends in .vdla, else a folder. MODEL.so and MODEL.o: a shared "
+    "library or an object with a C interface for one CPU (--target cpu, arm64 or armv7), and its header beside it.",
+)
+@click.option("--int8", "integer", is_flag=True, help="For .so and .o: an int8 network, after calibration if need be.")
+@click.option(
+    "--prefix",
+    metavar="NAME",
+    help="For .so and .o: what the names of the C functions start with. Default: vdla.",
 )
 @config_options
 @compile_options
@@ -51,11 +63,33 @@ def compile_command(
     no_virtual_threads: bool,
     calibration_path: Path | None,
     database_path: Path | None,
+    integer: bool,
+    prefix: str | None,
     as_json: bool,
 ) -> None:
     """Compile MODEL (an ONNX file or a built-in network) ahead of time."""
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
+    if output_path.suffix in SUFFIXES:
+        given = {"--config": config_name, "--set": settings, "--db": database_path}
+        _refuse(f"{output_path.name} is for a CPU alone", {**given, "--no-virtual-threads": no_virtual_threads})
+        with progress_bar("compile") as progress:
+            deployed = deploy(
+                model,
+                output_path,
+                platform=target or "cpu",
+                prefix=prefix or "vdla",
+                batch=batch,
+                integer=integer,
+                calibration=None if calibration_path is None else load_calibration(calibration_path, model, batch),
+                progress=progress,
+            )
+        _show_deployed(deployed, as_json)
+        return
+    _refuse(
+        f"{output_path.name} is an artifact; {' and '.join(SUFFIXES)} files take it",
+        {"--int8": integer, "--prefix": prefix},
+    )
     artifact, _ = compile_on_machine(
         model,
         config_name,
@@ -71,6 +105,28 @@ def compile_command(
         print_json({**summary(artifact), "path": str(output_path)})
     else:
         _show(artifact, output_path)
+
+
+def _refuse(why: str, options: Mapping[str, object]) -> None:
+    """UsageError for options that were given although they mean nothing for this output."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"{name} does not go with this output: {why}")
+
+
+def _show_deployed(deployed: Deployed, as_json: bool) -> None:
+    if as_json:
+        document = dataclasses.asdict(deployed)
+        print_json({**document, "path": str(deployed.path), "header": str(deployed.header)})
+        return
+    console = stdout()
+    print_line(
+        console,
+        f"{deployed.platform}: {deployed.kernels} kernels in {deployed.calls} calls, weights "
+        f"{deployed.constant_bytes / 1024:.0f} KiB, workspace {deployed.workspace_bytes / 1024:.0f} KiB",
+    )
+    print_line(console, f"compiled in {deployed.wall_s:.2f} s")
+    print_line(console, f"wrote {deployed.path} ({deployed.file_bytes / 1024:.0f} KiB) and {deployed.header}")
 
 
 def _show(artifact: Artifact, path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Deployed networks as C programs, on this computer or under QEMU's user-mode emulation, with instructions counted.
+
+The program is examples/deploy_c/run_model.c. Counts come from a plug-in of the emulator (count_instructions.c) and are
+the same on every machine; they say how much work the code is, not how fast a processor does it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from compiler.backend.cpu.platforms import PLATFORMS
+from vdla.deploy import Deployed
+
+_ROOT = Path(__file__).parents[1]
+PROGRAM = _ROOT / "examples" / "deploy_c" / "run_model.c"
+PLUGIN = Path(__file__).with_name("count_instructions.c")
+EMULATORS: Mapping[str, tuple[str, ...]] = {
+    "cpu": (),
+    "arm64": ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"),
+    "armv7": ("qemu-arm", "-L", "/usr/arm-linux-gnueabihf"),
+}
+"""Platform -> what a program for it is started with here."""
+
+_COUNT = re.compile(r"^instructions: (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class GuestError(Exception):
+    """A program of the guest that failed: its exit code and what it said."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A deployed network, linked into the example program."""
+
+    deployed: Deployed
+    program: Path
+
+    @staticmethod
+    def of(deployed: Deployed) -> Guest:
+        """Compiles the program beside the network's library or object."""
+        path = deployed.path.resolve()
+        program = path.with_name(f"{path.stem}.program")
+        tool = PLATFORMS[deployed.platform].linker
+        link = [str(path), f"-Wl,-rpath,{path.parent}", "-lm", "-lpthread", "-o", str(program)]
+        strict = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run([tool, *strict, "-include", str(deployed.header.resolve()), str(PROGRAM), *link], check=True)
+        return Guest(deployed, program)
+
+    def run(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[tuple[int, ...], str]], *options: str
+    ) -> list[np.ndarray]:
+        """One inference (with `options` of the program); outputs are described by shape and dtype.
+
+        Raises:
+            GuestError: the program failed.
+        """
+        return self._run(inputs, outputs, options, ())[0]
+
+    def instructions(self, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[tuple[int, ...], str]]) -> int:
+        """Guest instructions of one inference: those of two runs in a program less those of one."""
+        plugin = ("-d", "plugin", "-plugin", str(_plugin()))
+        counts = []
+        for runs in ("1", "2"):
+            said = self._run(inputs, outputs, ("-n", runs), plugin)[1]
+            found = _COUNT.search(said)
+            if found is None:
+                raise GuestError(0, f"the plug-in counted nothing: {said}")
+            counts.append(int(found.group(1)))
+        return counts[1] - counts[0]
+
+    def _run(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[tuple[tuple[int, ...], str]],
+        options: Sequence[str],
+        emulator_options: Sequence[str],
+    ) -> tuple[list[np.ndarray], str]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            files = [folder / f"input{i}" for i in range(len(inputs))]
+            for file, array in zip(files, inputs, strict=True):
+                file.write_bytes(np.ascontiguousarray(array).tobytes())
+            results = [folder / f"output{i}" for i in range(len(outputs))]
+            emulator = EMULATORS[self.deployed.platform]
+            command = [*emulator, *emulator_options, str(self.program), *options, *map(str, files + results)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise GuestError(done.returncode, done.stderr.strip())
+            arrays = [
+                np.frombuffer(file.read_bytes(), dtype).reshape(shape)
+                for file, (shape, dtype) in zip(results, outputs, strict=True)
+            ]
+            return arrays, done.stderr
+
+
+@cache
+def _plugin() -> Path:
+    """The emulator's plug-in, compiled for this process."""
+    path = Path(tempfile.mkdtemp(prefix="vdla-plugin-")) / "count_instructions.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-Wall", str(PLUGIN), "-o", str(path)], check=True)
+    return path
