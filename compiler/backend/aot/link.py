@@ -26,7 +26,13 @@ def link(objects: list[Path], output: Path, platform: Platform) -> None:
             f"linking for {platform.name} needs {platform.linker}, which is not installed (Debian package "
             f"{platform.package}); or ask for an object, {output.with_suffix('.o').name}, and link it elsewhere"
         )
-    options = ["-shared", "-Wl,-z,nodelete,-z,noexecstack,--no-undefined,--gc-sections", "-o", str(output)]
+    options = [
+        "-shared",
+        "-static-libgcc",
+        "-Wl,-z,nodelete,-z,noexecstack,--no-undefined,--gc-sections",
+        "-o",
+        str(output),
+    ]
     done = subprocess.run(
         [tool, *options, *map(str, objects), "-lm", "-lpthread"], capture_output=True, text=True, check=False
     )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import llvmlite.ir as ir
 
+from compiler.backend.llvm.cache import cached
 from compiler.backend.llvm.codegen import FunctionEmitter
 from compiler.backend.llvm.machine import Machine
 from compiler.errors import CodegenError
@@ -67,4 +68,12 @@ def compile_functions(
         VerifyError: a function breaks a rule of the loop IR.
     """
     machine = Machine.get(target_triple, cpu, opt)
-    return machine.compile([str(_module(funcs, machine)), *more], exports)
+    settings = (
+        machine.triple,
+        machine.cpu,
+        machine.features,
+        opt,
+        list(more),
+        None if exports is None else sorted(exports),
+    )
+    return cached(funcs, settings, lambda: machine.compile([str(_module(funcs, machine)), *more], exports))

@@ -1,0 +1,81 @@
+"""The pool of threads: every iteration once, whatever starts, nests or is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from runtime.errors import InputError
+from runtime.thread_pool import MOST_ITERATIONS, THREADS_VARIABLE, default_threads, pool_ir, process_pool
+
+_BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32)
+_FOR = ctypes.CFUNCTYPE(None, _BODY, ctypes.c_void_p, ctypes.c_int32)
+
+
+def iterations(count: int) -> list[int]:
+    """Which iterations a loop of the pool ran."""
+    seen: list[int] = []
+    _FOR(process_pool().address)(_BODY(lambda _, i: seen.append(i)), None, count)
+    return sorted(seen)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 97, MOST_ITERATIONS + 3])
+def test_every_iteration_runs_once(threads: int, count: int) -> None:
+    process_pool().use(threads)
+    assert iterations(count) == list(range(count))
+    process_pool().use(1)
+
+
+def test_loops_of_several_threads_and_loops_inside_loops() -> None:
+    process_pool().use(3)
+    run = _FOR(process_pool().address)
+    total: list[int] = []
+
+    def outer(_: object, i: int) -> None:
+        run(_BODY(lambda _, j: total.append(10 * i + j)), None, 10)
+
+    body = _BODY(outer)
+    workers = [threading.Thread(target=run, args=(body, None, 10)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(total) == sorted([*range(100)] * 4)
+    process_pool().use(1)
+
+
+def test_a_fork_leaves_a_pool_that_works() -> None:
+    script = (
+        "import os, tests.runtime.test_thread_pool as t\n"
+        "t.process_pool().use(4); t.iterations(50)\n"
+        "pid = os.fork()\n"
+        "if pid == 0: os._exit(t.iterations(50) != list(range(50)))\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=60)
+
+
+def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(THREADS_VARIABLE, raising=False)
+    assert default_threads() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv(THREADS_VARIABLE, "3")
+    assert default_threads() == 3
+    for wrong in ("0", "many", "-1", "", "100000"):
+        monkeypatch.setenv(THREADS_VARIABLE, wrong)
+        with pytest.raises(InputError, match=THREADS_VARIABLE):
+            default_threads()
+    with pytest.raises(InputError, match="0 threads"):
+        process_pool().use(0)
+
+
+def test_there_is_a_pool_for_each_architecture() -> None:
+    for triple in ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf"):
+        assert "@vdla_parallel_for" in pool_ir(triple)
+    with pytest.raises(InputError, match="riscv64"):
+        pool_ir("riscv64-unknown-linux-gnu")
