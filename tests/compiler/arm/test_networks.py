@@ -41,7 +41,7 @@ def test_float_networks(name: str, platform: str, tmp_path: Path) -> None:
     model = network(name)
     feed, array = image(model)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (expected,) = session.run(None, {feed: array})
+    expected = np.asarray(session.run(None, {feed: array})[0])
     guest = Guest.of(deploy(model, tmp_path / "model.so", platform=platform))
     (got,) = guest.run([array], [(expected.shape, "float32")])
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
