@@ -51,9 +51,8 @@ _OPERATIONS: dict[str, Callable[[Node], int]] = {
     "reduce_sum": _reduction,
     "reduce_max": _reduction,
     "reduce_mean": _reduction,
-    "global_avg_pool2d": _reduction,
 }
-_MOVES = frozenset(("reshape", "transpose", "pad", "concat", "slice", "layout_transform", "flatten", "identity"))
+_MOVES = frozenset(("reshape", "transpose", "pad", "concat", "slice", "layout_transform", "identity"))
 
 
 def group_work(group: FusedGroup) -> Work:

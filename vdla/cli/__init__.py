@@ -16,6 +16,7 @@ from vdla.cli.config import config_group
 from vdla.cli.explore import explore_command
 from vdla.cli.inspect import inspect_command
 from vdla.cli.pool import device_command, pool_group
+from vdla.cli.profile import profile_command
 from vdla.cli.report import report_command
 from vdla.cli.run import run_command
 from vdla.cli.synth import synth_command
@@ -43,6 +44,7 @@ COMMANDS = (
     inspect_command,
     config_group,
     synth_command,
+    profile_command,
     report_command,
 )
 
