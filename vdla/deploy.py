@@ -61,7 +61,8 @@ def deploy(
     Args:
         model: as for `vdla.compile`.
         output: ``name.so`` or ``name.o``; the header becomes ``name.h``.
-        platform: "cpu" for this computer, else a name of `compiler.backend.cpu.platforms.PLATFORMS`.
+        platform: "cpu" for this computer, "arm64" or "armv7", perhaps with a processor ("arm64:cortex-a72"); see
+            `compiler.backend.cpu.platforms`.
         prefix: what the names of the C functions start with.
         batch, calibration: as for `vdla.compile`.
         integer: make the network int8 (a QDQ model as it is, a float model after calibration).
@@ -73,8 +74,7 @@ def deploy(
     """
     # The compiler takes long to import; the command line needs it only now.
     from compiler.backend.aot import Program, build, link
-    from compiler.backend.cpu.platforms import PLATFORMS
-    from compiler.errors import TargetError
+    from compiler.backend.cpu.platforms import platform_of
     from compiler.graph.pipeline import Calibration
     from runtime.shared_library import TRAILER_MAGIC
     from runtime.thread_pool import pool_ir
@@ -85,15 +85,13 @@ def deploy(
     output = Path(output)
     if output.suffix not in SUFFIXES:
         raise UsageError(f"{output}: a network is deployed as a shared library (.so) or an object (.o)")
-    if platform not in PLATFORMS:
-        raise TargetError(f"no platform '{platform}' to deploy for; there are {', '.join(PLATFORMS)}")
+    kind = platform_of(platform)
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: {output.parent} is not a folder")
     source = model_source(str(model), batch) if isinstance(model, str | Path) else model
     if calibration is None and isinstance(model, str):
         calibration = builtin_calibration(model)
     options = CompileOptions(batch=batch or 1, calibration=Calibration(samples=calibration), integer=integer)
-    kind = PLATFORMS[platform]
     target = cpu_target(kind)
     clock = Clock(progress, 7)
     name, graph, groups = lower_graph(source, [target], options, clock)

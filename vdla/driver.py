@@ -19,7 +19,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
-from compiler.backend.cpu.platforms import PLATFORMS, Platform
+from compiler.backend.cpu.platforms import PLATFORMS, Platform, is_platform, platform_of
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.target import KnobSource
 from compiler.errors import TargetError
@@ -171,18 +171,18 @@ def _platform(plugins: Sequence[Target]) -> Platform:
     Raises:
         TargetError: for several of them.
     """
-    names = [plugin.name for plugin in plugins if plugin.name in PLATFORMS]
+    names = [plugin.name for plugin in plugins if is_platform(plugin.name)]
     if len(names) > 1:
         raise TargetError(f"targets {', '.join(names)}: a model runs on one kind of CPU; name one of them")
-    return PLATFORMS[names[0] if names else "cpu"]
+    return platform_of(names[0] if names else "cpu")
 
 
 def _target(name: str, config: Config, options: CompileOptions) -> Target:
     if name == "vdla":
         tiles = options.tiles if options.virtual_threads else None
         return VdlaTarget(config, virtual_threads=options.virtual_threads, tiles=tiles)
-    if name in PLATFORMS:
-        return cpu_target(PLATFORMS[name], options.kernels)
+    if is_platform(name):
+        return cpu_target(platform_of(name), options.kernels)
     if name in target_names():
         return get_target(name)
     raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', *PLATFORMS, *target_names()])}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from compiler.backend.llvm import Machine
+from compiler.backend.llvm import CPUS, Machine
+from compiler.errors import TargetError
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,31 @@ _ALL = (
 )
 #: name -> platform
 PLATFORMS: Mapping[str, Platform] = {platform.name: platform for platform in _ALL}
+
+# Processors that have the dot product of int8, an extension of ARMv8.2.
+_DOT_PRODUCT = frozenset({"cortex-a55", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1"})
+
+
+def is_platform(name: str) -> bool:
+    """Whether a target's name is that of a CPU, right or wrong: "armv7", "arm64:cortex-a72"."""
+    return name.partition(":")[0] in PLATFORMS
+
+
+def platform_of(name: str) -> Platform:
+    """The platform of a target's name, which may ask for a processor: "arm64:cortex-a72".
+
+    Raises:
+        TargetError: there is no such platform, or LLVM knows no such processor of it.
+    """
+    base, _, cpu = name.partition(":")
+    if base not in PLATFORMS:
+        raise TargetError(f"no platform '{base}'; there are {', '.join(PLATFORMS)}")
+    platform = PLATFORMS[base]
+    if name == base:
+        return platform
+    arch = platform.llvm_triple.partition("-")[0]
+    known = CPUS.get(arch, frozenset())
+    if cpu not in known:
+        raise TargetError(f"no processor '{cpu}' of {base} ({arch}); known are {', '.join(sorted(known))}")
+    features = (*platform.features, "dotprod") if cpu in _DOT_PRODUCT else platform.features
+    return replace(platform, name=name, triple=platform.llvm_triple, cpu=cpu, features=features)

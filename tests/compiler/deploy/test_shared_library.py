@@ -134,6 +134,8 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         deploy(models.mlp(), tmp_path / "x.dll")
     with pytest.raises(TargetError, match="no platform 'mips'.*cpu, arm64, armv7"):
         deploy(models.mlp(), tmp_path / "x.so", platform="mips")
+    with pytest.raises(TargetError, match="no processor 'cortex-z1' of arm64 .*cortex-a53, "):
+        deploy(models.mlp(), tmp_path / "x.so", platform="arm64:cortex-z1")
     with pytest.raises(UsageError, match="is not a folder"):
         deploy(models.mlp(), tmp_path / "nowhere" / "x.so")
     with pytest.raises(CodegenError, match="'1st' is not a C identifier"):
