@@ -55,7 +55,7 @@ def library(cfg: Config, *, wave: WaveFormat | None = None) -> Path:
 
     Raises RtlBuildError when a tool is missing or fails.
     """
-    return library_of(_cached_verilog(cfg), cfg, wave=wave)
+    return library_of(cached_verilog(cfg), cfg, wave=wave)
 
 
 def library_of(
@@ -90,7 +90,9 @@ def verilog_of(cfg: Config) -> str:
     return to_verilog(cfg, name=TOP, simulation=True)
 
 
-def _cached_verilog(cfg: Config) -> str:
+def cached_verilog(cfg: Config) -> str:
+    """The same, from the cache if the sources are those it was made of."""
+
     def make(folder: Path) -> Path:
         path = folder / "vdla.v"
         path.write_text(verilog_of(cfg), encoding="utf-8")

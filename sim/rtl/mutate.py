@@ -1,42 +1,53 @@
 """`python -m sim.rtl.mutate`, in the project's folder: how many faults planted in the RTL do the benches find?
 
-Each fault is built and run on random programs with two memories, then by the tests of registers, errors and resets.
-A fault that does not elaborate, or changes no Verilog, does not count. Survivors are listed, for a person to explain.
+Each fault is run in lock-step on random programs, machines and memories; if nothing differs, through the tests of
+registers, errors, resets and answers in any order; then through the benches of single units. The first that notices
+ends it. A fault that does not elaborate, or that changes the Verilog of none of the machines, does not count.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import replace
-from enum import Enum
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
+import pytest
 
 from hw.config import Config
 from hw.errors import VdlaError
 from sim.rtl import build
-from sim.rtl.build import TOP, library_for_once, verilog_of
+from sim.rtl.build import ROOT, TOP, cached_verilog, library_for_once
 from sim.rtl.cases import PROFILES, SMALL, random_case
 from sim.rtl.lockstep import Difference, compare
 from sim.rtl.machine import Machine
 from sim.rtl.mutations import Mutation, mutations, plant
 
-TIMEOUT_S = 600
-MACHINE = SMALL[0]
-CONTROL_TESTS = "tests/rtl/test_control.py"
+LOCKSTEP = "lock-step"
+STAGES = {
+    "errors and resets": ("test_control.py", "test_faults.py", "test_answer_order.py"),
+    "single units": ("test_units.py", "test_unit_benches.py"),
+}
+"""Tests of tests/rtl that a fault goes through when the lock-step finds nothing."""
+HANG_S = 600
+"""Every bench bounds the cycles of a machine that does not end; this ends a simulator that does not get on."""
+ENOUGH = 95.0
+"""Percent of the faults that the command asks for."""
 
 
-class Fate(Enum):
+class Fate(StrEnum):
     """What became of a fault."""
 
     KILLED = "killed"
@@ -45,98 +56,176 @@ class Fate(Enum):
     BROKEN = "does not elaborate"
 
 
-def judge(mutation: Mutation, cfg: Config, programs: int) -> tuple[Fate, str]:
-    """Plant a fault in this process and run it; its fate and how it was found."""
-    original = verilog_of(cfg)
-    # A changed generator may raise anything at all; that is no fault of the machine.
+@dataclass(frozen=True)
+class Verdict:
+    """A fault's fate; of one killed, by which stage and what was noticed."""
+
+    fate: Fate
+    stage: str = ""
+    how: str = ""
+
+
+# ---- one fault, in a process of its own -------------------------------------------------------------------------
+
+
+def judge(mutation: Mutation | None, programs: int) -> Verdict:
+    """Plant a fault (None: none at all) in this process and run everything until something notices it."""
+    with TemporaryDirectory() as name:
+        try:
+            to_verilog = plant(mutation).to_verilog if mutation else None
+        except Exception as error:
+            return Verdict(Fate.BROKEN, how=str(error))
+
+        @lru_cache
+        def text(cfg: Config) -> str:
+            return to_verilog(cfg, name=TOP, simulation=True) if to_verilog else cached_verilog(cfg)
+
+        def library(cfg: Config) -> Path:
+            folder = Path(name) / cfg.fingerprint
+            if folder.exists():
+                return next(folder.glob("*.so"))
+            folder.mkdir()
+            return library_for_once(text(cfg), cfg, folder)
+
+        changed = False
+        for cfg in SMALL:
+            # A changed generator may raise anything at all; that is no fault of the machine.
+            try:
+                if mutation and text(cfg) == cached_verilog(cfg):
+                    continue
+                path = library(cfg)
+            except Exception as error:
+                return Verdict(Fate.BROKEN, how=str(error))
+            changed = True
+            if how := _lockstep(cfg, path, programs):
+                return Verdict(Fate.KILLED, LOCKSTEP, how)
+        if not changed:
+            return Verdict(Fate.SAME)
+        # The tests ask for a machine by its configuration; here they are to get the changed one.
+        build.library = lambda cfg, *, wave=None: library(cfg)
+        for stage, tests in STAGES.items():
+            if how := _failing(tests):
+                return Verdict(Fate.KILLED, stage, how)
+    return Verdict(Fate.SURVIVED)
+
+
+def _lockstep(cfg: Config, path: Path, programs: int) -> str:
+    """The first difference between a machine and the simulator; empty if there is none."""
     try:
-        verilog = plant(mutation).to_verilog(cfg, name=TOP, simulation=True)
-    except Exception as error:
-        return Fate.BROKEN, str(error)
-    if verilog == original:
-        return Fate.SAME, ""
-    with TemporaryDirectory() as folder:
-        try:
-            path = library_for_once(verilog, cfg, Path(folder))
-        except VdlaError as error:
-            return Fate.BROKEN, str(error)
-        try:
-            fate, how = _run(Machine(cfg, path=path), cfg, programs)
-        except VdlaError as error:
-            return Fate.KILLED, str(error)
-        if fate == Fate.SURVIVED and _control_fails(path):
-            fate, how = Fate.KILLED, CONTROL_TESTS
-        return fate, how
+        with Machine(cfg, path=path) as machine:
+            for seed in range(programs):
+                case = random_case(seed, cfg)
+                for profile in PROFILES:
+                    outcome = compare(machine, case.under(profile))
+                    if isinstance(outcome, Difference):
+                        return f"program {seed}: {outcome.summary}"
+    except VdlaError as error:
+        return str(error)
+    return ""
 
 
-def _control_fails(path: Path) -> bool:
-    """Whether the tests of registers, errors and resets find fault with a machine."""
-    import pytest
+class _FirstFailure:
+    """A pytest plugin that keeps the name of the first test to fail."""
 
-    # The tests ask for the machine by its configuration; here they are to get this one.
-    build.library = lambda cfg, *, wave=False: path
+    name = ""
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and not self.name:
+            self.name = report.nodeid
+
+
+def _failing(tests: Sequence[str]) -> str:
+    """The first failing test of some files of tests/rtl; empty if all pass."""
+    first = _FirstFailure()
+    paths = [str(ROOT / "tests" / "rtl" / test) for test in tests]
     with redirect_stdout(StringIO()):
-        return pytest.main([CONTROL_TESTS, "-q", "-x", "-p", "no:cacheprovider"]) != pytest.ExitCode.OK
+        code = pytest.main([*paths, "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"], plugins=[first])
+    return "" if code == pytest.ExitCode.OK else first.name or "the tests cannot be collected"
 
 
-def _run(machine: Machine, cfg: Config, programs: int) -> tuple[Fate, str]:
-    with machine:
-        for seed in range(programs):
-            case = random_case(seed, cfg)
-            for profile in PROFILES[:2]:
-                outcome = compare(machine, replace(case, cfg=cfg.with_(memory=profile)))
-                if isinstance(outcome, Difference):
-                    return Fate.KILLED, f"program {seed}: {outcome.summary}"
-    return Fate.SURVIVED, ""
+# ---- many -------------------------------------------------------------------------------------------------------
 
 
-def _judge_apart(mutation: Mutation, programs: int) -> tuple[Fate, str]:
+def sample(count: int, seed: int) -> list[Mutation]:
+    """`count` faults, drawn in turn from every module and kind that there is."""
+    every = mutations()
+    cells: dict[tuple[str, str], list[Mutation]] = {}
+    for index in np.random.default_rng(seed).permutation(len(every)):
+        cells.setdefault((every[index].module, every[index].kind), []).append(every[index])
+    drawn: list[Mutation] = []
+    while len(drawn) < count and cells:
+        for key in list(cells):
+            drawn.append(cells[key].pop())
+            if not cells[key]:
+                del cells[key]
+    return sorted(drawn[:count], key=lambda m: (m.module, m.site))
+
+
+def campaign(chosen: Sequence[Mutation], programs: int, jobs: int) -> Iterator[tuple[Mutation, Verdict]]:
+    """Judge faults, each in a process of its own, `jobs` at once; in their order."""
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from zip(chosen, pool.map(lambda m: judge_apart(m, programs), chosen), strict=True)
+
+
+def judge_apart(mutation: Mutation | None, programs: int) -> Verdict:
     """judge() in a process of its own: its hw.rtl is changed for good, and a machine may loop for ever or abort."""
-    command = [sys.executable, "-m", "sim.rtl.mutate", "--programs", str(programs)]
-    try:
-        done = subprocess.run(
-            [*command, "--judge", f"{mutation.module}:{mutation.site}"],
-            capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return Fate.KILLED, "the simulation does not end"
+    site = f"{mutation.module}:{mutation.site}" if mutation else ""
+    command = [sys.executable, "-m", "sim.rtl.mutate", "--programs", str(programs), "--judge", site]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == -signal.SIGALRM:
+        return Verdict(Fate.KILLED, LOCKSTEP, "the simulation does not end")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no output"]
-        return Fate.KILLED, f"the simulation aborts: {lines[-1]}"
+        return Verdict(Fate.KILLED, LOCKSTEP, f"the simulation aborts: {lines[-1]}")
     answer = json.loads(done.stdout.splitlines()[-1])
-    return Fate(answer["fate"]), answer["how"]
+    return Verdict(Fate(answer["fate"]), answer["stage"], answer["how"])
+
+
+@dataclass
+class Score:
+    """Faults of one kind: how many count, and how many each stage killed."""
+
+    counted: int
+    killed: dict[str, int]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[tuple[Mutation, Verdict]], chosen: Callable[[Mutation], bool]) -> Score:
+        """The score of those faults that are `chosen`."""
+        verdicts = [v for m, v in outcomes if chosen(m) and v.fate in (Fate.KILLED, Fate.SURVIVED)]
+        return cls(len(verdicts), {s: sum(v.stage == s for v in verdicts) for s in (LOCKSTEP, *STAGES)})
+
+    @property
+    def percent(self) -> float:
+        """Of the faults that count, those killed."""
+        return 100 * sum(self.killed.values()) / self.counted if self.counted else 100.0
 
 
 @click.command()
-@click.option("--count", default=60, show_default=True, help="Faults to plant.")
+@click.option("--count", default=150, show_default=True, type=click.IntRange(1), help="Faults to plant.")
 @click.option("--programs", default=40, show_default=True, help="Random programs to find one with.")
 @click.option("--seed", default=0, show_default=True, help="Which faults.")
-@click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
-@click.option("--judge", "site", hidden=True, help="Judge this one fault and print its fate.")
+@click.option("--jobs", default=len(os.sched_getaffinity(0)), show_default="all cores", help="Processes.")
+@click.option("--judge", "site", hidden=True, help="Judge this one fault, or the machine as it is, and print its fate.")
 def main(count: int, programs: int, seed: int, jobs: int, site: str | None) -> None:
     """Plant faults in the RTL and count those that the benches find."""
-    every = mutations()
     if site is not None:
-        mutation = next(m for m in every if f"{m.module}:{m.site}" == site)
-        fate, how = judge(mutation, MACHINE, programs)
-        click.echo(json.dumps({"fate": fate.value, "how": how}))
+        signal.alarm(HANG_S)
+        mutation = next(m for m in mutations() if f"{m.module}:{m.site}" == site) if site else None
+        click.echo(json.dumps(asdict(judge(mutation, programs))))
         return
-    order = np.random.default_rng(seed).permutation(len(every))
-    chosen = [every[i] for i in order[:count]]
-    click.echo(f"{len(every)} faults can be planted; trying {len(chosen)}")
-    fates: Counter[Fate] = Counter()
-    with ThreadPoolExecutor(jobs) as pool:
-        outcomes = pool.map(lambda m: _judge_apart(m, programs), chosen)
-        for mutation, (fate, how) in zip(chosen, outcomes, strict=True):
-            fates[fate] += 1
-            click.echo(f"{fate.value}: {mutation}" + (f"  [{how}]" if how else ""))
-    valid = fates[Fate.KILLED] + fates[Fate.SURVIVED]
-    score = 100 * fates[Fate.KILLED] / valid if valid else 0.0
-    click.echo(
-        f"killed {fates[Fate.KILLED]} of {valid} ({score:.1f} %); {fates[Fate.SAME]} changed no Verilog, ", nl=False
-    )
-    click.echo(f"{fates[Fate.BROKEN]} did not elaborate")
-    sys.exit(0 if valid and score >= 95 else 1)
+    plain = judge_apart(None, programs)
+    if plain.fate != Fate.SURVIVED:
+        raise click.ClickException(f"{plain.stage} finds fault with the machine as it is: {plain.how}")
+    outcomes = []
+    for mutation, verdict in campaign(sample(count, seed), programs, jobs):
+        outcomes.append((mutation, verdict))
+        click.echo(f"{verdict.fate}: {mutation}" + (f"  [{verdict.stage}: {verdict.how}]" if verdict.how else ""))
+    for kind in sorted({m.kind for m, _ in outcomes}):
+        score = Score.of(outcomes, lambda m, kind=kind: m.kind == kind)
+        click.echo(f"{kind}: {sum(score.killed.values())} of {score.counted}")
+    score = Score.of(outcomes, lambda _: True)
+    click.echo(f"killed {sum(score.killed.values())} of {score.counted} ({score.percent:.1f} %)")
+    sys.exit(0 if score.percent >= ENOUGH else 1)
 
 
 if __name__ == "__main__":

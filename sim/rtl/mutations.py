@@ -21,7 +21,7 @@ from typing import Any
 import hw.rtl
 
 FOLDER = Path(str(hw.rtl.__file__)).parent
-DECLARATIONS = ("__init__", "axi", "registers", "verilog")
+DECLARATIONS = ("__init__", "axi", "hdl", "manual", "registers", "verilog")
 """Modules of names and tables, whose changes are not faults of logic."""
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -165,7 +165,8 @@ def _call_faults(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
         if function.attr == "as_signed" and not node.args:
             yield "wrong sign extension", deepcopy(function.value)
         if function.attr == "eq" and len(node.args) == 1:
-            yield "lost assignment", ast.List([], ast.Load())
+            lost = "dropped token" if _is_token(function.value) else "lost assignment"
+            yield lost, ast.List([], ast.Load())
         if function.attr == "If" and len(node.args) == 1:
             new = deepcopy(node)
             new.args = [ast.Constant(1)]
@@ -175,6 +176,13 @@ def _call_faults(node: ast.Call) -> Iterator[tuple[str, ast.AST]]:
             "swapped operands",
             ast.Call(deepcopy(function), [deepcopy(node.args[0]), deepcopy(node.args[2]), deepcopy(node.args[1])], []),
         )
+
+
+def _is_token(target: ast.AST) -> bool:
+    """Whether a signal says that a token, or an instruction with its tokens, goes in or out somewhere."""
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    return getattr(target, "attr", getattr(target, "id", "")) in ("push", "pop", "pushes")
 
 
 def _replaced(tree: ast.Module, old: ast.AST, new: ast.AST) -> ast.Module:
