@@ -19,13 +19,18 @@ Features = Callable[[Sequence[int]], np.ndarray]
 """Features of points, float32 [points, features]."""
 
 
+REFIT = 1.1
+"""A model is trained again when there are so many times more measurements: what few new ones change is soon little."""
+
+
 class ModelGuidedSearch:
     """Search by a cost model.
 
     Args:
         features: of points of the space.
-        model: trained anew before each batch, once ``first`` points have been measured. A model that comes trained
-            (transferred from another workload) is used from the first batch on.
+        model: trained anew once ``first`` points have been measured, and whenever there are a tenth more than at the
+            last training. A model that comes trained (transferred from another workload) is used from the first batch
+            on.
         first: points measured before the model is trained: ``start``, then random ones.
         start: points that are thought to be good, to begin with.
         epsilon: share of every batch that is drawn evenly.
@@ -51,6 +56,7 @@ class ModelGuidedSearch:
         self._first, self._epsilon, self._diversity = first, epsilon, diversity
         self._annealing = annealing or SimulatedAnnealing(space, seed)
         self._rows: dict[int, np.ndarray] = {}
+        self._fitted = 0
         self._start = [int(point) for point in start]
 
     def propose(self, count: int) -> list[int]:
@@ -60,7 +66,8 @@ class ModelGuidedSearch:
             self._seen.proposed.update(first)
             return first + self._seen.draw(count - len(first), self._rng)
         measured = list(self._seen.costs)
-        if len(measured) >= self._first:
+        if len(measured) >= max(self._first, REFIT * self._fitted):
+            self._fitted = len(measured)
             self.model.fit(self._matrix(measured), np.array([self._seen.costs[i] for i in measured]))
         if not self.model.trained:
             return self._seen.draw(count, self._rng)
