@@ -363,6 +363,10 @@ class Config:
             )
 
 
+# The processors beside the logic: Zynq-7000, Zynq UltraScale+, Cyclone V SoC.
+_HOSTS = {"xc7": "armv7", "xcup": "arm64", "cyclonev": "armv7"}
+
+
 @dataclass(frozen=True)
 class Board:
     """A board file: facts about the board and the machine configured for it."""
@@ -377,6 +381,17 @@ class Board:
         data = read_yaml(name_or_path)
         config = Config.from_dict(data)
         return cls(config.name, dict(data.get("board") or {}), config)
+
+    @property
+    def host(self) -> str:
+        """The kind of processor that runs what the machine does not: "armv7" or "arm64".
+
+        The board file's ``board.host``, else that of the family's chips. Raises ConfigError where there is none.
+        """
+        host = self.facts.get("host") or _HOSTS.get(self.facts.get("family", ""))
+        if host is None:
+            raise ConfigError("board.host", f"board '{self.name}' has no processor", "name a CPU: cpu, arm64 or armv7")
+        return host
 
 
 def boards() -> list[str]:

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -35,7 +35,7 @@ def check_processor(code: CpuCode) -> None:
         ArtifactError: for another architecture or missing processor features; running it would be a SIGILL.
     """
     here = llvm.get_process_triple()
-    if code.triple.split("-")[0] != here.split("-")[0]:
+    if _architecture(code.triple) != _architecture(here):
         raise ArtifactError(f"the CPU code is for {code.triple}, this machine is {here}; compile it again here")
     features = llvm.get_host_cpu_features()
     missing = [name for name in code.features if not features.get(name, False)]
@@ -43,6 +43,12 @@ def check_processor(code: CpuCode) -> None:
         raise ArtifactError(
             f"the CPU code needs {', '.join(missing)}, which this processor does not have; compile it again here"
         )
+
+
+def _architecture(triple: str) -> str:
+    """ "x86_64", "aarch64", "armv7" of an LLVM triple (a system may call itself armv7l)."""
+    first = triple.split("-")[0]
+    return "armv7" if first.startswith("armv7") else first
 
 
 class CpuDevice:
@@ -93,8 +99,8 @@ class CpuDevice:
         self._pool.use(self.threads)
         entry, clock = self._entries[id(first)]
         entry(arena.ctypes.data, clock.ctypes.data)
-        nanoseconds = clock[:, 0] * 1_000_000_000 + clock[:, 1]
-        return (np.diff(nanoseconds) * 1e-9).tolist()
+        times = [seconds * 1_000_000_000 + nanoseconds for seconds, nanoseconds in clock.tolist()]
+        return [(after - before) * 1e-9 for before, after in pairwise(times)]
 
 
 def _runs_ir(runs: Mapping[str, Sequence[CpuStep]]) -> str:

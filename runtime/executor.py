@@ -14,12 +14,13 @@ import numpy as np
 from hw.config import Config
 from runtime.artifact import Artifact, CpuStep, TensorSpec, check_same_machine
 from runtime.device import LayerWave, VdlaDevice
-from runtime.errors import ArtifactError, InputError
+from runtime.errors import InputError
 from runtime.profile import InstructionTrace, LayerRecord, RunProfile, total
 
 if TYPE_CHECKING:
     from runtime.board.interface import Board
     from runtime.cpu import CpuDevice
+    from runtime.linked_cpu import LinkedCpuDevice
 
 SimName = Literal["functional", "cycle", "rtl", "gates"]
 
@@ -193,16 +194,15 @@ def _device(
     return BoardDevice(board, artifact, timeout_s=TIMEOUT_S if timeout_s is None else timeout_s)
 
 
-def _cpu_device(artifact: Artifact) -> CpuDevice | None:
+def _cpu_device(artifact: Artifact) -> CpuDevice | LinkedCpuDevice | None:
     if artifact.cpu_code is None:
         return None
     try:
         from runtime.cpu import CpuDevice
-    except ImportError as error:
-        raise ArtifactError(
-            f"the artifact of '{artifact.model}' has steps on the CPU ({artifact.cpu_code.triple}), and this computer "
-            f"cannot link them: {error}; install llvmlite, or compile the model so that all of it runs on VDLA"
-        ) from None
+    except ImportError:
+        from runtime.linked_cpu import LinkedCpuDevice
+
+        return LinkedCpuDevice(artifact.cpu_code, artifact.steps)
     return CpuDevice(artifact.cpu_code, artifact.steps)
 
 
@@ -226,15 +226,18 @@ def check_inputs(
     Raises:
         InputError: for a missing or unknown name, or another shape or dtype, saying what was expected.
     """
-    declared = ", ".join(f"'{spec.name}' {spec.describe()}" for spec in specs)
+
+    def declared() -> str:
+        return ", ".join(f"'{spec.name}' {spec.describe()}" for spec in specs)
+
     if isinstance(inputs, np.ndarray):
         if len(specs) != 1:
-            raise InputError(f"the model has {len(specs)} inputs ({declared}); give a dictionary of arrays by name")
+            raise InputError(f"the model has {len(specs)} inputs ({declared()}); give a dictionary of arrays by name")
         inputs = {specs[0].name: inputs}
     names = {spec.name for spec in specs}
     unknown = [name for name in inputs if name not in names]
     if unknown:
-        raise InputError(f"no input named {', '.join(map(repr, unknown))}; the model's inputs are {declared}")
+        raise InputError(f"no input named {', '.join(map(repr, unknown))}; the model's inputs are {declared()}")
     pairs: list[tuple[TensorSpec, np.ndarray]] = []
     for spec in specs:
         if spec.name not in inputs:

@@ -19,8 +19,6 @@ import os
 from functools import cache
 from threading import Lock
 
-import llvmlite.binding as llvm
-
 from runtime.errors import InputError
 
 PARALLEL_FOR, SET_THREADS = "vdla_parallel_for", "vdla_pool_set_threads"
@@ -217,8 +215,10 @@ end:
 """
 
 
-def pool_ir(triple: str) -> str:
+def pool_ir(triple: str, *, weak: bool = False) -> str:
     """The pool for an LLVM triple (x86_64, aarch64 or ARM, Linux), as the text of a module.
+
+    weak: its functions give way to others of the same names that they are linked with.
 
     Raises:
         InputError: for another architecture.
@@ -226,7 +226,8 @@ def pool_ir(triple: str) -> str:
     arch = "arm" if triple.startswith("arm") else triple.split("-", 1)[0]
     if arch not in _FUTEX:
         raise InputError(f"no thread pool for {triple}; there is one for {', '.join(_FUTEX)}")
-    return _IR.format(
+    text = _IR.replace("define void", "define weak void") if weak else _IR
+    return text.format(
         triple=triple,
         word="i32" if arch == "arm" else "i64",
         futex=_FUTEX[arch],
@@ -255,6 +256,8 @@ class ThreadPool:
     """The pool of this process: use `process_pool`."""
 
     def __init__(self) -> None:
+        import llvmlite.binding as llvm  # a computer without it has its kernels' pool in their object
+
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         triple = llvm.get_default_triple()

@@ -33,8 +33,9 @@ from compiler.graph.passes.layout import insert_layout_transforms
 from compiler.graph.pipeline import Calibration, float_passes, integer_passes, is_quantized
 from compiler.graph.work import group_work
 from compiler.target import Target, get_target, target_names
-from hw.config import Config
+from hw.config import Board, Config
 from runtime.artifact import ALIGNMENT, Artifact, CpuCode, CpuStep, Segment, Step, TensorSpec, VdlaLayer, VdlaStep
+from runtime.thread_pool import pool_ir
 from vdla.target.program import Layer, write_program
 from vdla.target.target import Tiles, VdlaTarget
 from vdla.target.target import VdlaLayer as CompiledLayer
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     import onnx
 
 Progress = Callable[[str, int, int], None]
+
+BOARD = "board"
+"""As a target: the processor of the board that the config belongs to."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,9 @@ def compile_model(
 
     Args:
         source: an ONNX file or a loaded model.
-        targets: where operators may run, in order of preference: vdla, cpu, and what is registered with
-            :func:`compiler.target.register_target` (whose code must be a kernel of the CPU's).
+        targets: where operators may run, in order of preference: vdla, one CPU (cpu, arm64, armv7, or board for that of
+            the config's board), and what is registered with :func:`compiler.target.register_target` (whose code must be
+            a kernel of the CPU's).
 
     Raises:
         CompileError: the model cannot be imported, quantised or placed.
@@ -181,11 +186,13 @@ def _target(name: str, config: Config, options: CompileOptions) -> Target:
     if name == "vdla":
         tiles = options.tiles if options.virtual_threads else None
         return VdlaTarget(config, virtual_threads=options.virtual_threads, tiles=tiles)
+    if name == BOARD:
+        name = Board.load(config.name).host
     if is_platform(name):
         return cpu_target(platform_of(name), options.kernels)
     if name in target_names():
         return get_target(name)
-    raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', *PLATFORMS, *target_names()])}")
+    raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', *PLATFORMS, BOARD, *target_names()])}")
 
 
 def cpu_target(platform: Platform, kernels: KnobSource | None = None) -> CpuTarget:
@@ -211,7 +218,9 @@ def _graph_passes(
 def _cpu_code(kernels: Sequence[CpuKernel], platform: Platform) -> CpuCode:
     """The kernels' object, with the features that it may use."""
     if platform.triple is not None:
-        image = compile_kernels(kernels, target_triple=platform.triple, cpu=platform.cpu)
+        # The board may lack LLVM, with which kernels here are linked with the process's pool.
+        pool = pool_ir(platform.triple, weak=True)
+        image = compile_kernels(kernels, target_triple=platform.triple, cpu=platform.cpu, more=[pool])
         return CpuCode(image, platform.triple, platform.features)
     features = tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
     return CpuCode(compile_kernels(kernels), llvm.get_process_triple(), features)
