@@ -7,6 +7,7 @@ list of steps. All offsets are byte offsets into one arena shared by VDLA (as it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ class TensorSpec:
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def describe(self) -> str:
         """The tensor's type as a person reads it, e.g. ``float32[1,3,224,224]``."""
