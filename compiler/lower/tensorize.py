@@ -170,16 +170,16 @@ def _first(info: StageBounds, inner: set[IterVar]) -> Expr:
 
 
 def _check_destination(stmt: Stmt, output: Buffer) -> None:
-    """The first address of every call must be the output: passes over the loop IR take it for what is written."""
+    """The first address of what a statement calls must be the output: passes over the loop IR take it for what is
+    written. Calls inside it are operands: they only read."""
     for s in walk_stmt(stmt):
-        for e in stmt_exprs(s):
-            for node in walk_expr(e):
-                if isinstance(node, Call) and "." in node.name:
-                    first = next((a for a in node.args if isinstance(a, Call) and a.name == "address_of"), None)
-                    if first is not None and first.args[0].buffer is not output:  # type: ignore[union-attr]
-                        raise _Mismatch(
-                            f"its lowering rule calls {node.name} with an address other than the output's first"
-                        )
+        for node in stmt_exprs(s):
+            if isinstance(node, Call) and "." in node.name:
+                first = next((a for a in node.args if isinstance(a, Call) and a.name == "address_of"), None)
+                if first is not None and first.args[0].buffer is not output:  # type: ignore[union-attr]
+                    raise _Mismatch(
+                        f"its lowering rule calls {node.name} with an address other than the output's first"
+                    )
 
 
 def widened(e: Expr) -> Expr:

@@ -14,6 +14,7 @@ from typing import Any
 import llvmlite.ir as ir
 
 from compiler.arith import Bounds
+from compiler.backend.llvm import intrinsics
 from compiler.backend.llvm import operations as ops
 from compiler.backend.llvm.machine import Machine
 from compiler.backend.llvm.operations import Builder, Value, number
@@ -141,9 +142,10 @@ class FunctionEmitter:
             self.stmt(s.body)
         elif isinstance(s, Evaluate):
             self.memo = {}
-            if not isinstance(s.value, Call) or "." in s.value.name:
-                what = s.value.name if isinstance(s.value, Call) else str(s.value)
-                raise CodegenError(f"{self.func.name}: the CPU has no code for intrinsic {what!r}")
+            if not isinstance(s.value, Call):
+                raise CodegenError(f"{self.func.name}: the CPU has no code for intrinsic {str(s.value)!r}")
+            if "." in s.value.name:
+                intrinsics.emit(self, s.value)
         else:
             raise CodegenError(f"{self.func.name}: no code for {type(s).__name__}")
 
@@ -334,7 +336,7 @@ class FunctionEmitter:
         if isinstance(e, Load):
             return self.load(e)
         if isinstance(e, Cast):
-            return ops.convert(self.b, self.expr(e.value), e.value.dtype, e.dtype)
+            return ops.convert(self.b, self.expr(e.value), e.value.dtype, e.dtype, fits=ops.is_clamped(e))
         if isinstance(e, Not):
             return self.b.not_(self.expr(e.a))
         if isinstance(e, Select):
@@ -348,7 +350,9 @@ class FunctionEmitter:
                 )
             return self.branch(e.cond, e.true_value, e.false_value)
         if isinstance(e, Call):
-            if "." in e.name or e.name == "address_of" or any(isinstance(a, str) for a in e.args):
+            if "." in e.name:
+                return intrinsics.emit(self, e)
+            if e.name == "address_of" or any(isinstance(a, str) for a in e.args):
                 raise CodegenError(f"{self.func.name}: the CPU has no code for intrinsic {e.name!r}")
             return ops.function(self.b, e.name, e.dtype, self.operands(*e.children))
         raise CodegenError(f"{self.func.name}: no code for {type(e).__name__}")

@@ -11,10 +11,13 @@ from typing import Any
 import llvmlite.ir as ir
 
 from compiler.errors import CodegenError
-from compiler.ir import BINARY_OPS, FLOAT_DTYPES
+from compiler.ir import BINARY_OPS, FLOAT_DTYPES, INT_RANGES, Binary, Cast, FloatImm
 
 Value = Any  # llvmlite's values carry no useful static types
 Builder = Any
+
+#: functions of the loop IR that are calls of the C library (float32: with an "f" behind the name)
+LIBRARY_CALLS = frozenset("exp log tanh erf pow sin cos tan asin acos atan sinh cosh asinh acosh atanh".split())
 
 _SCALARS: dict[str, Any] = {
     "bool": ir.IntType(1), "int8": ir.IntType(8), "uint8": ir.IntType(8), "int16": ir.IntType(16),
@@ -218,8 +221,11 @@ def rshift_rne(b: Builder, x: Value, s: Value) -> Value:
 # --------------------------------------------------------------------------------------------- casts
 
 
-def convert(b: Builder, value: Value, source: str, target: str) -> Value:
-    """C's conversions, made total: floats saturate, NaN becomes 0, bool is ``!= 0``."""
+def convert(b: Builder, value: Value, source: str, target: str, fits: bool = False) -> Value:
+    """C's conversions, made total: floats saturate, NaN becomes 0, bool is ``!= 0``.
+
+    fits: a float is known to lie within an integer target.
+    """
     ty = with_lanes(scalar_type(target), lanes_of(value))
     if target == "bool":
         if source in FLOAT_DTYPES:
@@ -230,6 +236,8 @@ def convert(b: Builder, value: Value, source: str, target: str) -> Value:
         return b.fpext(value, ty) if target == "float64" else b.fptrunc(value, ty)
     if to_float:
         return b.sitofp(value, ty) if source[0] == "i" else b.uitofp(value, ty)
+    if from_float and fits and target[0] == "i":
+        return b.fptosi(value, ty)
     if from_float:
         name = "fptosi.sat" if target[0] == "i" else "fptoui.sat"
         return intrinsic(b, name, ty, value, overload=(ty, value.type))
@@ -237,6 +245,19 @@ def convert(b: Builder, value: Value, source: str, target: str) -> Value:
     if wide > narrow:
         return b.sext(value, ty) if source[0] == "i" else b.zext(value, ty)
     return b.trunc(value, ty) if wide < narrow else value
+
+
+def is_clamped(e: Cast) -> bool:
+    """Whether a float is brought within a signed integer type's range right before it is converted."""
+    outer = e.value
+    if e.dtype not in INT_RANGES or not isinstance(outer, Binary):
+        return False
+    inner = outer.a
+    if not isinstance(inner, Binary) or {outer.op, inner.op} != {"min", "max"}:
+        return False
+    low, high = INT_RANGES[e.dtype]
+    limits = (outer.b, inner.b)
+    return all(isinstance(limit, FloatImm) and low <= limit.value <= high for limit in limits)
 
 
 # --------------------------------------------------------------------------------------------- functions
@@ -263,7 +284,7 @@ def function(b: Builder, name: str, dtype: str, args: list[Value]) -> Value:
         return _exp(b, x)
     if name == "tanh" and single:
         return _tanh(b, x)
-    if name in ("exp", "log", "tanh", "erf", "pow"):
+    if name in LIBRARY_CALLS:
         return library(b, name + ("f" if single else ""), *args)
     raise CodegenError(f"no code for function {name!r}")
 
