@@ -52,7 +52,7 @@ class Guest:
         """Compiles the program beside the network's library or object."""
         path = deployed.path.resolve()
         program = path.with_name(f"{path.stem}.program")
-        tool = PLATFORMS[deployed.platform].linker
+        tool = PLATFORMS[_base(deployed.platform)].linker
         link = [str(path), f"-Wl,-rpath,{path.parent}", "-lm", "-lpthread", "-o", str(program)]
         strict = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror"]
         subprocess.run([tool, *strict, "-include", str(deployed.header.resolve()), str(PROGRAM), *link], check=True)
@@ -66,26 +66,20 @@ class Guest:
         Raises:
             GuestError: the program failed.
         """
-        return self._run(inputs, outputs, options, ())[0]
+        return self._run(inputs, outputs, options, EMULATORS[_base(self.deployed.platform)])[0]
 
     def instructions(self, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[tuple[int, ...], str]]) -> int:
         """Guest instructions of one inference: those of two runs in a program less those of one."""
-        plugin = ("-d", "plugin", "-plugin", str(_plugin()))
-        counts = []
-        for runs in ("1", "2"):
-            said = self._run(inputs, outputs, ("-n", runs), plugin)[1]
-            found = _COUNT.search(said)
-            if found is None:
-                raise GuestError(0, f"the plug-in counted nothing: {said}")
-            counts.append(int(found.group(1)))
-        return counts[1] - counts[0]
+        emulator = counting(self.deployed.platform)
+        once, twice = (counted(self._run(inputs, outputs, ("-n", runs), emulator)[1]) for runs in ("1", "2"))
+        return twice - once
 
     def _run(
         self,
         inputs: Sequence[np.ndarray],
         outputs: Sequence[tuple[tuple[int, ...], str]],
         options: Sequence[str],
-        emulator_options: Sequence[str],
+        emulator: Sequence[str],
     ) -> tuple[list[np.ndarray], str]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -93,8 +87,7 @@ class Guest:
             for file, array in zip(files, inputs, strict=True):
                 file.write_bytes(np.ascontiguousarray(array).tobytes())
             results = [folder / f"output{i}" for i in range(len(outputs))]
-            emulator = EMULATORS[self.deployed.platform]
-            command = [*emulator, *emulator_options, str(self.program), *options, *map(str, files + results)]
+            command = [*emulator, str(self.program), *options, *map(str, files + results)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise GuestError(done.returncode, done.stderr.strip())
@@ -103,6 +96,31 @@ class Guest:
                 for file, (shape, dtype) in zip(results, outputs, strict=True)
             ]
             return arrays, done.stderr
+
+
+def counting(platform: str, root: Path | None = None) -> list[str]:
+    """What starts a program for a platform, so that its instructions are counted; `root`: where its libraries are."""
+    emulator = list(EMULATORS[_base(platform)])
+    if root is not None:
+        emulator[-1] = str(root)
+    return [*emulator, "-d", "plugin", "-plugin", str(_plugin())]
+
+
+def counted(said: str) -> int:
+    """The instructions, from what a counted program and the emulator said.
+
+    Raises:
+        GuestError: there is no count in it.
+    """
+    found = _COUNT.search(said)
+    if found is None:
+        raise GuestError(0, f"the plug-in counted nothing: {said}")
+    return int(found.group(1))
+
+
+def _base(platform: str) -> str:
+    """The platform without its processor."""
+    return platform.partition(":")[0]
 
 
 @cache
