@@ -18,6 +18,11 @@ from compiler.errors import GraphError, ShapeError
 
 Attrs = Mapping[str, Any]
 
+FLOATS = ("float32", "float64")
+SIGNED = ("int8", "int16", "int32", "int64")
+INTEGERS = (*SIGNED, "uint8", "uint16", "uint32")
+NUMBERS = (*FLOATS, *INTEGERS)
+
 
 class Pattern(Enum):
     """The four fusion classes of the paper."""

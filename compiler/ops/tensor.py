@@ -55,6 +55,38 @@ def _pad(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray:
     return np.pad(arrays[0], widths, constant_values=attrs["value"])
 
 
+def _infer_slice(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    (x,) = types
+    shape = tuple(attrs["shape"])
+    per_axis = zip(x.shape, attrs["starts"], attrs["steps"], shape, strict=True)
+    if not all(0 <= start < n and 0 <= start + (count - 1) * step < n for n, start, step, count in per_axis):
+        raise ShapeError(f"slice: starts {attrs['starts']}, steps {attrs['steps']}, shape {shape} leave {x.shape}")
+    return TensorType(shape, x.dtype)
+
+
+def _slice(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray:
+    per_axis = zip(attrs["starts"], attrs["steps"], attrs["shape"], strict=True)
+    return arrays[0][np.ix_(*[start + np.arange(count) * step for start, step, count in per_axis])]
+
+
+def _infer_broadcast(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    (x,), shape = types, tuple(attrs["shape"])
+    try:
+        fits = np.broadcast_shapes(x.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"broadcast_to: {x.shape} does not broadcast to {shape}")
+    return TensorType(shape, x.dtype)
+
+
+def _infer_tile(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    (x,), repeats = types, attrs["repeats"]
+    if len(repeats) != len(x.shape) or min(repeats, default=1) < 1:
+        raise ShapeError(f"tile: repeats {repeats} must be positive, one per axis of {x.shape}")
+    return TensorType(tuple(n * r for n, r in zip(x.shape, repeats, strict=True)), x.dtype)
+
+
 def _identity(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     return types[0]
 
@@ -98,6 +130,36 @@ register(
         _pad,
         attrs={"before": REQUIRED, "after": REQUIRED, "value": 0},
         doc="Pad every axis with a constant: `before` and `after` give the elements per axis.",
+    )
+)
+register(
+    OpDef(
+        "slice",
+        Pattern.INJECTIVE,
+        _infer_slice,
+        _slice,
+        attrs={"starts": REQUIRED, "steps": REQUIRED, "shape": REQUIRED},
+        doc="shape[a] elements along every axis a: starts[a], starts[a] + steps[a], ...; steps may be negative.",
+    )
+)
+register(
+    OpDef(
+        "broadcast_to",
+        Pattern.INJECTIVE,
+        _infer_broadcast,
+        lambda arrays, attrs: np.ascontiguousarray(np.broadcast_to(arrays[0], attrs["shape"])),
+        attrs={"shape": REQUIRED},
+        doc="Repeated along axes of extent 1 (and leading axes) to a shape.",
+    )
+)
+register(
+    OpDef(
+        "tile",
+        Pattern.INJECTIVE,
+        _infer_tile,
+        lambda arrays, attrs: np.tile(arrays[0], attrs["repeats"]),
+        attrs={"repeats": REQUIRED},
+        doc="The tensor repeats[a] times along every axis a.",
     )
 )
 register(OpDef("identity", Pattern.INJECTIVE, _identity, lambda arrays, attrs: arrays[0], doc="x itself."))

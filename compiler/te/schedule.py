@@ -196,7 +196,9 @@ class Schedule:
         stage = self[tensor]
         op = stage.op
         if not isinstance(op, ComputeOp):
-            raise ScheduleError("cache_write", stage.name, "it is a placeholder or a statement: there is no expression to move")
+            raise ScheduleError(
+                "cache_write", stage.name, "it is a placeholder or a statement: there is no expression to move"
+            )
         if not isinstance(scope, str) or not scope:
             raise ScheduleError("cache_write", stage.name, f"scope must be a name, got {scope!r}")
         if stage.relations or stage.attrs or stage.inlined or stage.leaf_iter_vars != [*op.axis, *op.reduce_axis]:

@@ -23,6 +23,9 @@ from compiler.ir import (
     as_expr,
     binary,
     const,
+    logical_or,
+    ne,
+    select,
     walk_expr,
 )
 from compiler.te.errors import TensorExprError
@@ -315,6 +318,20 @@ def highest(dtype: str) -> Any:
     return (1 << bits) - 1 if dtype.startswith("u") else (1 << (bits - 1)) - 1
 
 
+def greater_or_nan(x: Expr, y: Expr) -> Expr:
+    """The greater of two values; of floats, NaN if either is (``max`` of the loop IR would drop it)."""
+    if x.dtype not in FLOAT_DTYPES:
+        return binary("max", x, y)
+    return select(logical_or(ne(x, x), x > y), x, y)
+
+
+def lesser_or_nan(x: Expr, y: Expr) -> Expr:
+    """The lesser of two values; of floats, NaN if either is."""
+    if x.dtype not in FLOAT_DTYPES:
+        return binary("min", x, y)
+    return select(logical_or(ne(x, x), x < y), x, y)
+
+
 sum = Reducer("sum", lambda x, y: x + y, lambda dtype: 0)
-max = Reducer("max", lambda x, y: binary("max", x, y), lowest)
-min = Reducer("min", lambda x, y: binary("min", x, y), highest)
+max = Reducer("max", greater_or_nan, lowest)
+min = Reducer("min", lesser_or_nan, highest)

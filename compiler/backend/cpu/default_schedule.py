@@ -57,11 +57,12 @@ def _inline(schedule: Schedule) -> None:
         readers = schedule.readers_of(stage)
         needed = 0
         for reader in readers:
-            assert isinstance(reader.op, ComputeOp)
+            if not isinstance(reader.op, ComputeOp):
+                continue
             reads = sum(load.buffer is stage.tensor for load in _loads(reader.op))
             needed += reads * (evaluations[reader] if reader.inlined else _points(reader.op))
         evaluations[stage] = needed
-        if stage.is_output or op.reduce_axis:
+        if op.reduce_axis or stage.must_store:
             continue
         window = op.tag == PADDING and any(_reduces(reader) for reader in readers)
         limit = 1 if _is_expensive(op.body) else _CHEAP_RECOMPUTE
@@ -165,8 +166,11 @@ def _follow(schedule: Schedule, stage: Stage, depth: int) -> Stage | None:
         current = path.pop()
         for reader in schedule.readers_of(current):
             op = reader.op
-            assert isinstance(op, ComputeOp)
-            if op.reduce_axis or reader.tensor.shape[:depth] != stage.tensor.shape[:depth]:
+            if (
+                not isinstance(op, ComputeOp)
+                or op.reduce_axis
+                or reader.tensor.shape[:depth] != stage.tensor.shape[:depth]
+            ):
                 return None
             reads = [load for load in _loads(op) if load.buffer is current.tensor]
             if any(load.indices[:depth] != op.axis[:depth] for load in reads):

@@ -4,7 +4,20 @@ They work on stored shapes: what an operator reads and writes lies as `Value.sto
 layout_transform take plain layouts, where the stored shape is the logical one.
 """
 
-from compiler.ops.compute import convolution, dense, elementwise, layout, pooling, quantization, reduction, tensor
+from compiler.ops.compute import (
+    convolution,
+    dense,
+    elementwise,
+    gather,
+    layout,
+    logic,
+    pooling,
+    quantization,
+    recurrent,
+    reduction,
+    tensor,
+    window,
+)
 from compiler.ops.compute.registry import (
     PADDING,
     WINDOW,
@@ -28,11 +41,15 @@ __all__ = [
     "convolution",
     "dense",
     "elementwise",
+    "gather",
     "has_compute",
     "layout",
+    "logic",
     "pooling",
     "quantization",
+    "recurrent",
     "reduction",
     "register_compute",
     "tensor",
+    "window",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from compiler.ir import Expr
 from compiler.ops.compute.indexing import broadcast
 from compiler.ops.compute.registry import register_compute
+from compiler.ops.dense import einsum_extents, parse_einsum
 from compiler.ops.registry import Attrs, TensorType
 from compiler.te.tensor import Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
@@ -39,3 +40,22 @@ def matmul(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor
         return te_sum(broadcast(a, (*lead, m, k)) * broadcast(b, (*lead, k, n)), axis=k)
 
     return compute(output.shape, element, "matmul")
+
+
+@register_compute("einsum")
+def einsum(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """The product of all operands, summed over the letters that the result does not have."""
+    operands, result = parse_einsum(attrs["equation"])
+    extents = einsum_extents([TensorType(x.shape, x.dtype) for x in inputs], attrs["equation"])
+    summed = {letter: reduce_axis(extent, letter) for letter, extent in extents.items() if letter not in result}
+
+    def element(*indices: Expr) -> Expr:
+        index = {**dict(zip(result, indices, strict=True)), **summed}
+        product: Expr | None = None
+        for tensor, letters in zip(inputs, operands, strict=True):
+            factor = tensor[tuple(index[letter] for letter in letters)]
+            product = factor if product is None else product * factor
+        assert product is not None
+        return te_sum(product, axis=list(summed.values())) if summed else product
+
+    return compute(output.shape, element, "einsum")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.ir import Expr, select
-from compiler.ops.compute.indexing import padded, reshape
+from compiler.ops.compute.indexing import broadcast, padded, reshape
 from compiler.ops.compute.registry import register_compute
 from compiler.ops.registry import Attrs, TensorType
 from compiler.te.tensor import Tensor, compute
@@ -56,3 +56,29 @@ def concat(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor
         return result
 
     return compute(output.shape, element, "concat")
+
+
+@register_compute("slice")
+def slice_(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """Every axis from its start on, in steps."""
+    (x,) = inputs
+    starts, steps = attrs["starts"], attrs["steps"]
+
+    def element(*i: Expr) -> Expr:
+        return x[tuple(start + index * step for index, start, step in zip(i, starts, steps, strict=True))]
+
+    return compute(output.shape, element, "slice")
+
+
+@register_compute("broadcast_to")
+def broadcast_to(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """numpy's broadcasting to a shape."""
+    (x,) = inputs
+    return compute(output.shape, lambda *i: broadcast(x, i), "broadcast_to")
+
+
+@register_compute("tile")
+def tile(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+    """Every axis repeated."""
+    (x,) = inputs
+    return compute(output.shape, lambda *i: x[tuple(n % s for n, s in zip(i, x.shape, strict=True))], "tile")
