@@ -20,6 +20,7 @@ from functools import cache
 from threading import Lock
 
 from runtime.errors import InputError
+from runtime.tiles import allow_tiles
 
 PARALLEL_FOR, SET_THREADS = "vdla_parallel_for", "vdla_pool_set_threads"
 THREADS_VARIABLE = "VDLA_NUM_THREADS"
@@ -299,5 +300,7 @@ class ThreadPool:
 
 @cache
 def process_pool() -> ThreadPool:
-    """The one pool that all kernels of this process share."""
+    """The one pool that all kernels of this process share; they may use the processor's tile registers, if it has
+    them."""
+    allow_tiles()
     return ThreadPool()

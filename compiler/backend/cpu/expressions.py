@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import winograd
+from compiler.backend.cpu import int8, winograd
 from compiler.backend.cpu.convolution import blocked_conv2d
 from compiler.backend.cpu.dense import packed_dense
 from compiler.backend.cpu.layouts import BLOCK_PRESERVING
@@ -27,7 +27,10 @@ def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor
     inputs = [tensors[value] for value in node.inputs]
     attrs = get_op(node.op).bind(node.attrs)
     stored = TensorType(node.output.storage_shape, node.output.dtype)
-    if node.op == "conv2d" and _blocked_convolution(node):
+    integer = int8.expression(node, inputs, attrs, stored, processor)
+    if integer is not None:
+        result = integer
+    elif node.op == "conv2d" and _blocked_convolution(node):
         result = _convolution(node, inputs, attrs, stored.shape, processor)
     elif node.op == "dense" and not is_plain(node.inputs[1].layout) and is_plain(node.inputs[0].layout):
         result = packed_dense(inputs, stored.shape[1], processor.lanes)

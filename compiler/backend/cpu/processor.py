@@ -14,7 +14,7 @@ class Processor:
 
     vector_bytes: width of a vector register. registers: how many there are. l1_bytes, l2_bytes: data caches of one
     core. macs_per_cycle: float32 multiply-accumulates. stream_bytes_per_cycle: what one core reads of data that lies in
-    no cache of its own.
+    no cache of its own. features: LLVM's names of what it has beyond its architecture's base.
     """
 
     vector_bytes: int
@@ -22,6 +22,7 @@ class Processor:
     l1_bytes: int = 32 << 10
     l2_bytes: int = 1 << 20
     stream_bytes_per_cycle: float = 5.0
+    features: frozenset[str] = frozenset()
 
     @property
     def lanes(self) -> int:
@@ -37,7 +38,9 @@ class Processor:
     @lru_cache(maxsize=16)
     def of(triple: str | None = None, cpu: str = "host") -> Processor:
         """The processor that code for an LLVM triple and processor name runs on; CodegenError for unknown ones."""
-        bits = Machine.get(triple, cpu).vector_bits
+        machine = Machine.get(triple, cpu)
+        bits = machine.vector_bits
         wide = bits == 512
         arm64 = triple is not None and triple.startswith("aarch64")
-        return Processor(bits // 8, 32 if wide or arm64 else 16)
+        features = frozenset(name[1:] for name in machine.features.split(",") if name.startswith("+"))
+        return Processor(bits // 8, 32 if wide or arm64 else 16, features=features)

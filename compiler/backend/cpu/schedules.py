@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import convolution, dense, winograd
+from compiler.backend.cpu import convolution, dense, int8, int8_schedules, winograd
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
@@ -17,6 +17,8 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
     convolution.DIRECT: convolution.schedule_direct,
     WINDOW: convolution.schedule_window,
     dense.DENSE: dense.schedule_dense,
+    int8.MATRIX: int8_schedules.schedule_matrix,
+    int8.DOT: int8_schedules.schedule_dot,
     winograd.WINOGRAD: winograd.schedule_winograd,
 }
 # Four axes and the channels of a block.

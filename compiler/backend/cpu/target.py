@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from compiler.backend.cpu.expressions import expression
+from compiler.backend.cpu.int8_layouts import Int8Layouts
 from compiler.backend.cpu.layouts import BlockedLayouts
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.schedules import schedule_group
@@ -75,10 +76,11 @@ class CpuTarget(Target):
         self.processor = processor or Processor.of()
         self._lowered: dict[Hashable, PrimFunc] = {}
         self._layouts = BlockedLayouts(self.processor.lanes, lambda node: node.target == name)
+        self._int8_layouts = Int8Layouts(self.processor, lambda node: node.target == name)
 
     def preferred_layouts(self, node: Node) -> NodeLayouts | None:
-        """Blocks of channels around float convolutions and what keeps them."""
-        return self._layouts.preferred(node)
+        """Blocks of channels around convolutions and what keeps them."""
+        return self._layouts.preferred(node) or self._int8_layouts.preferred(node)
 
     def supports(self, node: Node) -> str | None:
         """None, or why the CPU cannot run a node: no tensor expression, an empty or exotic tensor."""
