@@ -121,6 +121,7 @@ def tile_of(blocks: int, height: int, width: int, processor: Processor, knobs: K
 def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
     """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
     n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    _schedule_padding(schedule)
     tile = tile_of(o.extent, *conv.tensor.shape[2:4], processor, knobs)
     oo, oi = out.split(o, factor=tile.vectors)
     ho, hi = out.split(h, factor=tile.rows)
@@ -137,6 +138,15 @@ def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
     for axis in (ch, cw, co):
         conv.unroll(axis)
     conv.vectorize(clane)
+
+
+def _schedule_padding(schedule: Schedule) -> None:
+    """Copy a padded input with channels in blocks vector by vector."""
+    for stage in schedule.stages:
+        if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING and stage.tensor.ndim == 5:
+            n, c, h, _, lane = stage.op.axis
+            stage.vectorize(lane)
+            parallelize(stage, [n, c, h])
 
 
 def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
