@@ -122,7 +122,8 @@ def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
     """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
     n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
     _schedule_padding(schedule)
-    tile = tile_of(o.extent, *conv.tensor.shape[2:4], processor, knobs)
+    _, _, height, width, _ = conv.tensor.shape
+    tile = tile_of(o.extent, height, width, processor, knobs)
     oo, oi = out.split(o, factor=tile.vectors)
     ho, hi = out.split(h, factor=tile.rows)
     wo, wi = out.split(w, factor=tile.columns)
