@@ -13,7 +13,25 @@ from dataclasses import dataclass
 from compiler.arith import linear_form
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.llvm.intrinsics import constant_bytes, immediate, perform, pointer
-from compiler.ir import Call, Evaluate, Expr, For, Load, Stmt, Var, seq, walk_expr
+from compiler.ir import (
+    Allocate,
+    Attr,
+    Buffer,
+    Call,
+    Evaluate,
+    Expr,
+    For,
+    Load,
+    PrimFunc,
+    Seq,
+    Stmt,
+    Var,
+    const,
+    map_stmt,
+    seq,
+    walk_expr,
+    walk_stmt,
+)
 from compiler.te.intrin import Region, TensorIntrin, TensorizeContext, decl_tensor_intrin
 from compiler.te.tensor import ComputeOp, Tensor, compute, placeholder, reduce_axis
 from compiler.te.tensor import sum as te_sum
@@ -23,6 +41,8 @@ LANES, QUAD = 16, 4
 #: most rows of a tile
 ROWS = 16
 _TILES = 8
+# Marks a statement that needs the tile registers configured as the mark's value says.
+_CONFIGURED = "amx.tiles"
 _ROW_BYTES = 64
 
 
@@ -143,14 +163,48 @@ def conv_block(x: tuple[int, ...], w: tuple[int, ...], block: Block, window: Win
         for var, extent in ((j, kw // columns), (i, kh), (c, channels)):
             nest = For(var, extent, nest)
         sums = [(v * block.rows + row, v, row) for v in range(block.vectors) for row in range(block.rows)]
-        return seq(
-            perform("llvm.x86.ldtilecfg", constant_bytes(_configuration(block, columns * x[3]))),
+        whole = seq(
             *[perform("llvm.x86.tilezero", immediate("i8", tile)) for tile, _, _ in sums],
             nest,
             *[_store(tile, _at(ctx.output, v, row, 0, 0)) for tile, v, row in sums],
         )
+        return Attr(_CONFIGURED, _configuration(block, columns * x[3]), whole)
 
     return decl_tensor_intrin(compute(shape, element, "sums"), "amx.conv_block", lower, inputs=[data, weights])
+
+
+def configure_tiles(func: PrimFunc) -> PrimFunc:
+    """`func` with the tile registers configured for its blocks: once a parallel iteration, or once altogether.
+
+    Whoever calls it finds its own configuration again: others who share the thread rely on theirs.
+    """
+
+    def configurations(s: Stmt) -> set[bytes]:
+        return {inner.value for inner in walk_stmt(s) if isinstance(inner, Attr) and inner.key == _CONFIGURED}
+
+    def surround(s: Stmt) -> Stmt:
+        found = configurations(s)
+        if not found:
+            return s
+        (data,) = found  # a group has one convolution
+        kept = Buffer("configuration", (len(data),), "uint8", "local")
+        address = pointer(Call("address_of", (Load(kept, (const(0, "int32"),)),), "handle"))
+        body = map_stmt(s, on_stmt=lambda t: t.body if isinstance(t, Attr) and t.key == _CONFIGURED else None)
+        configure = perform("llvm.x86.ldtilecfg", constant_bytes(data))
+        return Allocate(
+            kept, seq(perform("llvm.x86.sttilecfg", address), configure, body, perform("llvm.x86.ldtilecfg", address))
+        )
+
+    def visit(s: Stmt) -> Stmt:
+        if isinstance(s, For):
+            return s.replace(body=surround(s.body)) if s.kind == "parallel" else surround(s)
+        if isinstance(s, Seq):
+            return seq(*map(visit, s.stmts))
+        if isinstance(s, Allocate):
+            return Allocate(s.buffer, visit(s.body))
+        return surround(s)
+
+    return PrimFunc(func.name, func.params, visit(func.body), func.attrs)
 
 
 def _configuration(block: Block, reduced: int) -> bytes:

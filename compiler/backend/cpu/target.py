@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from compiler.backend.cpu import amx
 from compiler.backend.cpu.expressions import expression
 from compiler.backend.cpu.int8_layouts import Int8Layouts
 from compiler.backend.cpu.layouts import BlockedLayouts
@@ -111,7 +112,7 @@ class CpuTarget(Target):
             schedule = schedule_group(outputs, self.processor, knobs)
             symbol = symbol_of(group.output.name)
             func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
-            func = workspaces_as_parameters(func)
+            func = amx.configure_tiles(workspaces_as_parameters(func))
             func.attrs["parallel"] = True
             # Element-wise kernels wait for memory: leaving multiply and add apart is free and keeps numpy's rounding.
             func.attrs["contract"] = any(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes)
