@@ -96,9 +96,9 @@ def compare(machine: Machine, case: Case, coverage: Coverage | None = None) -> D
     return _first_difference(case, expected, found, expected_memory, found_memory) or expected.cycles
 
 
-def check(machine: Machine, case: Case) -> None:
+def check(machine: Machine, case: Case, coverage: Coverage | None = None) -> None:
     """Raises LockstepError, with the shrunk program, if the two differ."""
-    outcome = compare(machine, case)
+    outcome = compare(machine, case, coverage)
     if isinstance(outcome, Difference):
         raise LockstepError(shrink(machine, outcome))
 

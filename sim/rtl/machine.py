@@ -20,7 +20,7 @@ from hw.config import Config
 from hw.errors import DeadlockError, VdlaError
 from hw.isa import Opcode, Unit
 from hw.rtl.registers import OFFSET, Control, Error, Status
-from hw.timing import CAUSES, DECODE
+from hw.timing import CAUSES, DECODE, START_LATENCY
 from sim.cycle.result import CycleResult
 from sim.program import F, Program, decode
 from sim.rtl.bench import Bench, Recording
@@ -170,22 +170,21 @@ class Machine:
     def _finish(
         self, recording: Recording, count: int, limit: int | None, progress: Callable[[int, int], None] | None
     ) -> None:
-        quiet_since, before = 0, -1
+        # Cycles are counted here too: a machine that never begins to run has none of its own.
+        quiet_since, before, spent = 0, -1, 0
         ended = count == 0
         while not ended:
-            chunk = _CHUNK if limit is None else min(_CHUNK, max(1, limit + 1 - recording.cycles))
+            chunk = _CHUNK if limit is None else min(_CHUNK, max(1, limit + 1 + START_LATENCY - spent))
             ended = self._bench.step(chunk)
+            spent += chunk
             retired = sum(recording.counts[f"{u.name.lower()}_retire"] for u in Unit)
             if retired != before:
-                quiet_since, before = recording.cycles, retired
+                quiet_since, before = spent, retired
             if progress is not None:
                 progress(retired, count)
-            if (
-                not ended
-                and recording.cycles - quiet_since > QUIET_CYCLES
-                or limit is not None
-                and recording.cycles > limit
-            ):
+            allowed = spent + 1 if limit is None else limit
+            stuck = not ended and (spent - quiet_since > QUIET_CYCLES or spent > allowed + START_LATENCY)
+            if stuck or recording.cycles > allowed:
                 raise DeadlockError(
                     f"the RTL has retired {retired} of {count} instructions after {recording.cycles} cycles"
                 )

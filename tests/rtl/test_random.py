@@ -12,6 +12,7 @@ from sim.rtl.cases import PROFILES, SMALL, random_case, random_machine
 from sim.rtl.coverage import Coverage
 from sim.rtl.lockstep import check
 from sim.rtl.machine import Machine
+from tests.rtl.covered import COVERED
 
 PROGRAMS = 50
 """Random programs for each machine and memory, in parts of 10."""
@@ -27,7 +28,7 @@ def check_programs(cfg: Config, profiles: int, seeds: range) -> None:
     for seed in seeds:
         case = random_case(seed, cfg)
         for profile in PROFILES[:profiles]:
-            check(machine(cfg), case.under(profile))
+            check(machine(cfg), case.under(profile), COVERED)
 
 
 @pytest.mark.parametrize("shape", range(len(SMALL)))
