@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.backend.cpu.platforms import PLATFORMS
+from compiler.backend.cpu.platforms import PLATFORMS, platform_of
+from compiler.backend.llvm import compile_functions
+from compiler.ir import PrimFunc
 from vdla.deploy import Deployed
 
 _ROOT = Path(__file__).parents[1]
@@ -129,3 +131,60 @@ def _plugin() -> Path:
     path = Path(tempfile.mkdtemp(prefix="vdla-plugin-")) / "count_instructions.so"
     subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-Wall", str(PLUGIN), "-o", str(path)], check=True)
     return path
+
+
+_DRIVER = """\
+#include <stdio.h>
+#include <stdlib.h>
+void {name}({parameters});
+static char data[{total}] __attribute__((aligned(64)));
+int main(int argc, char **argv) {{
+  FILE *file = fopen(argv[2], "r+b");
+  if (argc != 3 || file == NULL || fread(data, 1, sizeof data, file) != sizeof data) return 1;
+  for (int i = 0; i < atoi(argv[1]); i++) {name}({arguments});
+  rewind(file);
+  return fwrite(data, 1, sizeof data, file) != sizeof data || fclose(file) != 0;
+}}
+"""
+
+
+def run_kernel(
+    func: PrimFunc, arrays: Sequence[np.ndarray], platform: str, folder: Path, opt: int = 3
+) -> tuple[list[np.ndarray], int]:
+    """Calls a lowered function on arrays, one for each parameter: what they hold afterwards, and its instructions.
+
+    Raises:
+        CodegenError: it cannot be compiled.  GuestError: its program failed.
+    """
+    kind = platform_of(platform)
+    sizes = [-(-array.nbytes // 64) * 64 for array in arrays]
+    offsets = [sum(sizes[:i]) for i in range(len(sizes))]
+    source, kernel, program, data = (folder / f"{func.name}.{end}" for end in ("c", "o", "program", "data"))
+    source.write_text(
+        _DRIVER.format(
+            name=func.name,
+            parameters=", ".join(["void *"] * len(arrays)),
+            arguments=", ".join(f"data + {offset}" for offset in offsets),
+            total=sum(sizes),
+        )
+    )
+    kernel.write_bytes(compile_functions([func], target_triple=kind.triple, cpu=kind.cpu, opt=opt))
+    subprocess.run([kind.linker, "-O1", str(source), str(kernel), "-lm", "-o", str(program)], check=True)
+    content = bytearray(sum(sizes))
+    for offset, array in zip(offsets, arrays, strict=True):
+        content[offset : offset + array.nbytes] = np.ascontiguousarray(array).tobytes()
+    counts = []
+    for runs in ("2", "1"):  # the last one's results are read
+        data.write_bytes(content)
+        done = subprocess.run(
+            [*counting(platform), str(program), runs, str(data)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise GuestError(done.returncode, done.stderr.strip())
+        counts.append(counted(done.stderr))
+    after = data.read_bytes()
+    results = [
+        np.frombuffer(after, array.dtype, array.size, offset).reshape(array.shape)
+        for offset, array in zip(offsets, arrays, strict=True)
+    ]
+    return results, counts[0] - counts[1]

@@ -125,6 +125,7 @@ HELPERS: dict[str, Any] = {
     "shr": _shift_right, "to_int": _to_int, "m_exp": _total(math.exp, math.inf), "m_log": _log,
     "m_sqrt": _total(math.sqrt, math.inf), "m_tanh": math.tanh, "m_sigmoid": _sigmoid, "m_erf": math.erf,
     "m_floor": _floor, "m_ceil": _ceil, "m_round": _round, "m_abs": abs, "m_pow": _pow, "rshift_rne": rshift_rne,
+    "m_popcount": int.bit_count,
     **{f"m_{f.__name__}": _total(f, math.inf) for f in (
         math.sin, math.cos, math.tan, math.asin, math.acos, math.atan, math.sinh, math.cosh, math.asinh, math.acosh,
         math.atanh,

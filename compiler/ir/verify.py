@@ -22,11 +22,12 @@ from compiler.ir.types import COMPARE_OPS, DTYPES, FLOAT_DTYPES, INT_DTYPES, LOG
 PURE_CALLS = {
     "exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "sigmoid": 1, "erf": 1, "floor": 1, "ceil": 1, "round": 1, "abs": 1,
     "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1, "sinh": 1, "cosh": 1, "asinh": 1, "acosh": 1,
-    "atanh": 1, "pow": 2, "rshift_rne": 2, "address_of": 1,
+    "atanh": 1, "pow": 2, "rshift_rne": 2, "popcount": 1, "address_of": 1,
 }  # fmt: skip
 MAX_DEPTH = 150
 _INT_CALLS = frozenset({"abs", "rshift_rne"})
-_FLOAT_CALLS = frozenset(PURE_CALLS) - {"rshift_rne", "address_of"}
+_UNSIGNED_CALLS = frozenset({"popcount"})
+_FLOAT_CALLS = frozenset(PURE_CALLS) - {"rshift_rne", "popcount", "address_of"}
 
 
 class _Verifier:
@@ -112,6 +113,8 @@ class _Verifier:
         kinds = (FLOAT_DTYPES if node.name in _FLOAT_CALLS else frozenset()) | (
             {d for d in INT_DTYPES if d[0] == "i"} if node.name in _INT_CALLS else frozenset()
         )
+        if node.name in _UNSIGNED_CALLS:
+            kinds = frozenset(d for d in INT_DTYPES if d[0] == "u")
         if any(a.dtype != node.dtype or a.dtype not in kinds for a in args):
             got = ", ".join(a.dtype for a in args)
             self.fail(f"{node.name}({got}) -> {node.dtype}; one type throughout, of {', '.join(sorted(kinds))}")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _TYPE = re.compile(r"(?:v([0-9]+))?(i|f)([0-9]+)")
 _FLOATS = {16: ir.HalfType(), 32: ir.FloatType(), 64: ir.DoubleType()}
 _ALIGN = 64
+_COMBINE: dict[str, Any] = {
+    "and": ir.IRBuilder.and_, "or": ir.IRBuilder.or_, "xor": ir.IRBuilder.xor, "add": ir.IRBuilder.add,
+    "sub": ir.IRBuilder.sub, "mul": ir.IRBuilder.mul, "shl": ir.IRBuilder.shl,
+}  # fmt: skip
 
 
 def invoke(name: str, *operands: Expr, returns: str = "") -> Call:
@@ -49,13 +53,23 @@ def vector_store(address: Expr, value: Expr) -> Evaluate:
     return Evaluate(Call("llvm.store", (address, value), "handle"))
 
 
+def combine(op: str, x: Expr, y: Expr) -> Call:
+    """LLVM's instruction ``op`` (and, or, xor, add, sub, mul, shl) of two values of these calls, of one integer type."""
+    return Call("llvm.combine", (op, x, y), "handle")
+
+
+def widen(kind: str, value: Expr) -> Call:
+    """The unsigned integers of a value of these calls as those of the wider type ``kind``."""
+    return Call("llvm.widen", (kind, value), "handle")
+
+
 def pointer(address: Expr) -> Call:
     """``address`` as an operand."""
     return Call("llvm.pointer", (address,), "handle")
 
 
 def immediate(kind: str, value: int) -> Call:
-    """An integer constant as an operand."""
+    """An integer constant, in all lanes of a vector, as an operand."""
     return Call("llvm.immediate", (kind, IntImm(value, "int64")), "handle")
 
 
@@ -88,12 +102,19 @@ def emit(emitter: FunctionEmitter, call: Call) -> Any:
     if call.name == "llvm.store":
         address, align = _address(emitter, args[0])
         return b.store(emitter.expr(_expr(args[1])), address, align=align)
+    if call.name == "llvm.combine":
+        op = _text(args[0])
+        if op not in _COMBINE:
+            raise CodegenError(f"{emitter.func.name}: {op!r} combines no integers; there are {', '.join(_COMBINE)}")
+        return _COMBINE[op](b, emitter.expr(_expr(args[1])), emitter.expr(_expr(args[2])))
+    if call.name == "llvm.widen":
+        return b.zext(emitter.expr(_expr(args[1])), _type(_text(args[0])))
     if call.name == "llvm.pointer":
         return _address(emitter, args[0])[0]
     if call.name == "llvm.immediate":
         value = args[1]
         assert isinstance(value, IntImm)
-        return ir.Constant(_type(_text(args[0])), value.value)
+        return ops.number(_type(_text(args[0])), value.value)
     if call.name == "llvm.constant":
         return _constant(emitter, bytes.fromhex(_text(args[0])))
     raise CodegenError(f"{emitter.func.name}: the CPU has no code for intrinsic {call.name!r}")

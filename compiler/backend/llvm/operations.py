@@ -272,6 +272,8 @@ def function(b: Builder, name: str, dtype: str, args: list[Value]) -> Value:
         if name == "abs":
             flag = ir.Constant(ir.IntType(1), 0)  # abs of the least integer wraps to itself
             return intrinsic(b, "abs", x.type, x, flag, overload=(x.type,))
+        if name == "popcount":
+            return intrinsic(b, "ctpop", x.type, x)
         raise CodegenError(f"no code for {name} of {dtype}")
     simple = {"floor": "floor", "ceil": "ceil", "round": "roundeven", "abs": "fabs", "sqrt": "sqrt"}.get(name)
     if simple is not None:
