@@ -54,7 +54,7 @@ def vector_store(address: Expr, value: Expr) -> Evaluate:
 
 
 def combine(op: str, x: Expr, y: Expr) -> Call:
-    """LLVM's instruction ``op`` (and, or, xor, add, sub, mul, shl) of two values of these calls, of one integer type."""
+    """LLVM's instruction ``op`` (and, or, xor, add, sub, mul, shl) of two integers of these calls, of one type."""
     return Call("llvm.combine", (op, x, y), "handle")
 
 
