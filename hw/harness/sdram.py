@@ -78,6 +78,15 @@ class SdramPins(Signature):
         )
 
 
+def words_a_beat(cfg: Config) -> int:
+    """Words of the chip that make one of the bus; the chip delivers them in one burst.  Raises ConfigError."""
+    words = cfg.bus_bits // DATA_BITS
+    if words not in BURSTS:
+        legal = ", ".join(str(DATA_BITS * b) for b in BURSTS)
+        raise ConfigError("vdla.bus_bits", f"{cfg.bus_bits} does not suit the board's SDRAM", f"try {legal}")
+    return words
+
+
 class Sdram(Component):
     """The memory at `port`, in the chip at `pins`, at the machine's clock.
 
@@ -86,10 +95,7 @@ class Sdram(Component):
 
     def __init__(self, cfg: Config, chip: Chip) -> None:
         self._cfg, self._chip = cfg, chip
-        self._burst = cfg.bus_bits // DATA_BITS
-        if self._burst not in BURSTS:
-            legal = ", ".join(str(DATA_BITS * b) for b in BURSTS)
-            raise ConfigError("vdla.bus_bits", f"{cfg.bus_bits} does not suit the board's SDRAM", f"try {legal}")
+        self._burst = words_a_beat(cfg)
         super().__init__({"port": In(MemoryPort(cfg)), "pins": Out(SdramPins(chip))})
 
     def elaborate(self, platform: object) -> Module:

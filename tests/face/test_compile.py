@@ -49,6 +49,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         batch: int | None = None
         calibration: Calibration = field(default_factory=Calibration)
         tiles: Any = None
+        kernels: Any = None
 
     @dataclass
     class CompiledModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,14 +38,18 @@ NETWORKS = st.builds(RandomNetwork, st.integers(0, 1 << 30), st.integers(1, 9))
 OPTIONS = st.sampled_from([CompileOptions(), CompileOptions(virtual_threads=False), CompileOptions(fusion=False)])
 
 
-@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=[*HealthCheck.__members__.values()])
+# Those in force; their class knows which are, its type does not say so.
+EVERY_CHECK: Any = list(HealthCheck)
+
+
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=EVERY_CHECK)
 @given(machines(), NETWORKS, OPTIONS)
 def test_random_networks(cfg: Config, network: RandomNetwork, options: CompileOptions) -> None:
     check(cfg, network, options)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck.__members__.values()])
+@settings(max_examples=300, deadline=None, suppress_health_check=EVERY_CHECK)
 @given(machines(), NETWORKS, OPTIONS)
 def test_many_random_networks(cfg: Config, network: RandomNetwork, options: CompileOptions) -> None:
     check(cfg, network, options)

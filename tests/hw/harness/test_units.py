@@ -16,7 +16,7 @@ from hw.harness.arbiter import Arbiter
 from hw.harness.axi_slave import AxiSlave, Response
 from hw.harness.block_memory import BlockMemory
 from hw.harness.pll import VCO_MHZ, PllSettings
-from hw.harness.sdram import Chip, Sdram
+from hw.harness.sdram import words_a_beat
 from hw.harness.serial import Receiver, Transmitter
 from hw.harness.top import HarnessConfig
 from hw.rtl.hdl import Module
@@ -187,4 +187,4 @@ def test_rates_and_buses_that_do_not_suit_are_refused() -> None:
     with pytest.raises(ConfigError, match="block_memory_kib: 100 is not a power of two"):
         HarnessConfig.of(board, board.config, 100)
     with pytest.raises(ConfigError, match="bus_bits: 256 does not suit the board's SDRAM; try 32, 64, 128"):
-        Sdram(board.config.with_(bus_bits=256), Chip())
+        words_a_beat(board.config.with_(bus_bits=256))
