@@ -43,8 +43,8 @@ def read_arbiter(slowest: int, outstanding: int, block: type[ReadPort] = ReadPor
     bench.claim(
         "it counts the bursts granted and not delivered, without overflow or underflow",
         inside <= outstanding,
-        bench.inside("port.outstanding") == inside + port.arvalid,
-        port.outstanding == ((inside != 0) | port.arvalid),
+        bench.inside("port.outstanding") == inside + port.arvalid + bench.inside("port.delivered"),
+        port.outstanding == ((inside != 0) | port.arvalid | bench.inside("port.delivered")),
         ~bench.inside("port.full"),
     )
 

@@ -44,7 +44,7 @@ def fetch_fifo(bus_bits: int, instruction_bits: int = 256, block: type[Fetch] = 
 
     bench.claim(
         "what is reserved is what is under way or stored, and never more than the FIFO holds",
-        bench.inside("fetch.reserved") == under_way + stored,
+        bench.inside("fetch.room").as_signed() + under_way + stored + fetch.beats * beat_units == size,
         under_way <= size,
         stored <= size,
         under_way + stored <= size,
@@ -63,7 +63,6 @@ def fetch_fifo(bus_bits: int, instruction_bits: int = 256, block: type[Fetch] = 
         "a burst has at least one beat, no more than are left, and no more than there is room for",
         (fetch.beats == 0) == (beats_left == 0),
         fetch.beats <= beats_left,
-        (fetch.beats == 0) | (fetch.beats * beat_units + bench.inside("fetch.most") == size),
         ~fetch.request | ((fetch.beats != 0) & (under_way + stored + fetch.beats * beat_units <= size)),
     )
     bursts = Signal(COUNT_BITS)

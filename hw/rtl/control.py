@@ -60,10 +60,17 @@ class ControlUnit(Component):
         stopping, preparing = Signal(), Signal()
         idle, finished, retired = Signal(), Signal(), Signal(LENGTH_BITS)
         # What retired in the last cycle is counted in this one.
-        left, just = Signal(LENGTH_BITS), Signal(range(2 * len(Unit) + 1))
+        left, just = Signal(LENGTH_BITS), Signal(range(len(Unit) + 1))
+        remaining = Signal.like(left)
         m.d.comb += [
             idle.eq(~self.running & ~stopping & ~preparing & ~self.start),
-            finished.eq(self.running & (left == (just + sum(self.retires))[: len(just)])),
+            # The retirements of this cycle are known late: only a narrow comparison waits for them.
+            remaining.eq(left - just),
+            finished.eq(
+                self.running
+                & ~remaining[len(just) :].any()
+                & (remaining[: len(just)] == sum(self.retires)[: len(just)])
+            ),
             self.stop.eq(stopping | self.reset),
             self.interrupt.eq(enable & (done | failed)),
         ]
@@ -82,7 +89,7 @@ class ControlUnit(Component):
         m.d.comb += begin.eq((control & Control.START).any() & idle)
         aligned, fits = self._placed()
         m.d.sync += [preparing.eq(0), self.start.eq(0), self.reset.eq(0)]
-        m.d.sync += [just.eq(Mux(self.running, sum(self.retires), 0)), retired.eq(retired + just), left.eq(left - just)]
+        m.d.sync += [just.eq(Mux(self.running, sum(self.retires), 0)), retired.eq(retired + just), left.eq(remaining)]
         with m.If(begin):
             m.d.sync += [done.eq(0), failed.eq(0), error.eq(Error.NONE)]
             m.d.sync += [just.eq(0), retired.eq(0), left.eq(self.length)]

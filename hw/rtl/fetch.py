@@ -55,14 +55,9 @@ class Fetch(Component):
 
         # Room is reserved when a burst is granted and given back when an instruction is dispatched.
         beats_left = Signal(LENGTH_BITS + exact_log2(instruction_units))
-        reserved, most = (Signal(range(fifo_units + 1), name=n) for n in ("reserved", "most"))
+        room = Signal(range(-fifo_units, fifo_units + 1), init=fifo_units)  # what the next burst would leave
         dispatched = self.dispatch.any()
-        m.d.comb += [
-            self.request.eq((self.beats != 0) & (reserved <= most) & ~self.stop),
-        ]
-        m.d.sync += reserved.eq(
-            reserved + Mux(self.granted, self.beats * beat_units, 0) - Mux(dispatched, instruction_units, 0)
-        )
+        m.d.comb += self.request.eq((self.beats != 0) & (room >= 0) & ~self.stop)
         # The next burst is worked out whether or not this one is granted.
         next_word = Signal.like(self.word)
         next_left = Signal.like(beats_left)
@@ -73,13 +68,16 @@ class Fetch(Component):
             ]
         with m.Else():
             m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(beats_left - self.beats)]
-        next_beats, _ = burst_of(longest, next_word, next_left, bus)
+        next_beats, ends, limit = burst_of(longest, next_word, next_left, bus)
+        freed = Signal.like(room)
+        m.d.comb += freed.eq(Mux(dispatched, room + instruction_units, room))
+        m.d.sync += room.eq(freed)
         with m.If(self.start | self.granted):
             m.d.sync += [
                 self.word.eq(next_word),
                 beats_left.eq(next_left),
                 self.beats.eq(next_beats),
-                most.eq(fifo_units - next_beats * beat_units),
+                room.eq(Mux(ends, freed - next_left[: len(limit)] * beat_units, freed - limit * beat_units)),
             ]
 
         # A register between FIFO and queues, with what the decoder says about the instruction in it.
@@ -89,7 +87,9 @@ class Fetch(Component):
         available = Signal(range(FETCH_FIFO + 1))
         left, more = Signal(LENGTH_BITS, name="left"), Signal(name="more")
         m.d.comb += take.eq((available != 0) & (~held | dispatched))
-        m.d.sync += available.eq(available + Mux(complete, beat_units, 0) - take)
+        more_available = Signal.like(available)
+        m.d.comb += more_available.eq(available + Mux(complete, beat_units, 0))
+        m.d.sync += available.eq(Mux(take, more_available - 1, more_available))
         with m.If(self.start):
             m.d.sync += [left.eq(self.length), more.eq(self.length != 0)]
         with m.Elif(dispatched):

@@ -6,15 +6,18 @@ from typing import Any
 
 from hw.config import Config
 from hw.rtl.hdl import Cat, Component, In, Module, Mux, Out, Signal
+from hw.rtl.logic import sums_to
 from hw.timing import GEMM_HAZARD, GEMM_LATENCY, VECTOR_HAZARD, VECTOR_LATENCY
 
 
 class Interlock(Component):
     """Remembers the operations of the last cycles.
 
-    For an operation of the kind `gemm` (else ALU or REQUANT) that reads accumulators `dst` and `src` where `reads_dst`,
-    `reads_src` say so: `switch`, the other kind is still in its pipeline; `hazard`, a write it depends on is.
-    `issue` enters it, with `writes` if it writes `dst`.
+    For the operation in the issue stage, of the kind `gemm` (else ALU or REQUANT): `switch`, the other kind is still in
+    its pipeline; `hazard`, a write that it depends on is. `issue` enters it, with `writes` if it writes accumulator
+    `dst`. With `advance`, another one is there from the next cycle on, whose hazards are looked for now: of the kind
+    `next_gemm`, it reads accumulators `dst_from + dst_step` and `src_from + src_step` where `next_reads_dst`,
+    `next_reads_src` say so.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -23,11 +26,13 @@ class Interlock(Component):
             {
                 "gemm": In(1),
                 "dst": In(index),
-                "src": In(index),
-                "reads_dst": In(1),
-                "reads_src": In(1),
                 "writes": In(1),
                 "issue": In(1),
+                "advance": In(1),
+                "next_gemm": In(1),
+                "next_reads_dst": In(1),
+                "next_reads_src": In(1),
+                **{f"{operand}_{part}": In(index) for operand in ("dst", "src") for part in ("from", "step")},
                 "switch": Out(1),
                 "hazard": Out(1),
             }
@@ -37,23 +42,35 @@ class Interlock(Component):
         m = Module()
         settled = max(GEMM_LATENCY, VECTOR_LATENCY)
         since = Signal(range(settled + 1), init=settled)  # cycles since the last operation
-        last_gemm = Signal()
+        busy = {GEMM_LATENCY: Signal(name="gemm_busy"), VECTOR_LATENCY: Signal(name="vector_busy")}
         with m.If(self.issue):
-            m.d.sync += [since.eq(1), last_gemm.eq(self.gemm)]
-        with m.Elif(since != settled):
-            m.d.sync += since.eq(since + 1)
-        m.d.comb += self.switch.eq(
-            (last_gemm != self.gemm) & (since < Mux(last_gemm, GEMM_LATENCY, VECTOR_LATENCY)) & (since != settled)
-        )
+            m.d.sync += since.eq(1)
+            m.d.sync += [busy[GEMM_LATENCY].eq(self.gemm), busy[VECTOR_LATENCY].eq(~self.gemm)]
+        with m.Else():
+            m.d.sync += since.eq(Mux(since == settled, settled, since + 1))
+            for latency, kind in busy.items():
+                with m.If(since == latency - 1):
+                    m.d.sync += kind.eq(0)
+        m.d.comb += self.switch.eq(Mux(self.gemm, busy[VECTOR_LATENCY], busy[GEMM_LATENCY]))
 
-        conflicts: list[Any] = []
+        # Conflicts by the age of the write: those of the operation that comes next, and those of this one, grown older.
+        coming: list[Any] = []
+        staying: list[Any] = []
+        conflict: Any = 0
         written, index = self.issue & self.writes, self.dst
         for age in range(1, max(GEMM_HAZARD, VECTOR_HAZARD)):
+
+            def in_reach(gemm: Any, age: int = age) -> Any:
+                return Mux(gemm, age < GEMM_HAZARD, age < VECTOR_HAZARD)
+
+            same = (self.next_reads_dst & sums_to(self.dst_from, self.dst_step, index)) | (
+                self.next_reads_src & sums_to(self.src_from, self.src_step, index)
+            )
+            coming.append(written & same & in_reach(self.next_gemm))
+            staying.append(conflict & in_reach(self.gemm))
+            conflict = Signal(name=f"conflict_{age}")
             valid, at = Signal(name=f"written_{age}"), Signal.like(self.dst, name=f"index_{age}")
-            m.d.sync += [valid.eq(written), at.eq(index)]
+            m.d.sync += [conflict.eq(Mux(self.advance, coming[-1], staying[-1])), valid.eq(written), at.eq(index)]
             written, index = valid, at
-            same = (self.reads_dst & (at == self.dst)) | (self.reads_src & (at == self.src))
-            in_reach = Mux(self.gemm, age < GEMM_HAZARD, age < VECTOR_HAZARD)
-            conflicts.append(valid & same & in_reach)
-        m.d.comb += self.hazard.eq(Cat(*conflicts).any())
+        m.d.sync += self.hazard.eq(Mux(self.advance, Cat(*coming).any(), Cat(*staying).any()))
         return m

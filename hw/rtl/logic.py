@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.rtl.hdl import Module, Mux, Signal
 
-__all__ = ["delay", "exact_log2", "minimum", "rotate_bytes"]
+__all__ = ["delay", "exact_log2", "minimum", "rotate_bytes", "sums_to"]
 
 
 def delay(m: Module, value: Any, cycles: int, name: str) -> list[Any]:
@@ -37,3 +37,13 @@ def rotate_bytes(m: Module, word: Any, count: Any, byte_bits: int) -> Any:
         m.d.comb += rotated.eq(Mux(count[stage], word.rotate_left(byte_bits << stage), word))
         word = rotated
     return word
+
+
+def sums_to(a: Any, b: Any, total: Any) -> Any:
+    """Whether a + b == total, modulo 2^n for n bits each: without an adder, so at the depth of a comparison.
+
+    Bit by bit, `total` says which carry came in if it is the sum, and so which goes out; the two must fit together.
+    """
+    carries_in = a ^ b ^ total
+    carries_out = (a & b) | ((a ^ b) & ~total)
+    return carries_in == (carries_out << 1)[: len(total)]

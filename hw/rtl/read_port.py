@@ -15,7 +15,7 @@ class ReadPort(Component):
     """Grants one request a cycle, fetch first, into the register that presents it on AR.
 
     `stop` ends granting and throws away the beats that still come. `outstanding`: some burst has been granted and not
-    been delivered in full.
+    been delivered in full before the last cycle.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -45,7 +45,7 @@ class ReadPort(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        free, granted, taken = Signal(), Signal(), Signal()
+        free, granted, delivered = Signal(), Signal(), Signal()
         full = Signal()
         outstanding = Signal(OUTSTANDING_BITS)
         fetch = self.fetch_request
@@ -57,12 +57,15 @@ class ReadPort(Component):
             self.fetch_beat.eq(self.rvalid & (self.rid == ReadId.FETCH) & ~self.stop),
             self.load_beat.eq(self.rvalid & (self.rid == ReadId.LOAD) & ~self.stop),
             self.rready.eq(self.stop | Mux(self.rid == ReadId.LOAD, self.load_ready, self.fetch_ready)),
-            taken.eq(self.rvalid & self.rready),
             self.outstanding.eq(outstanding != 0),
             # Never reached with a memory that bounds what is outstanding, as every real one does.
             full.eq(outstanding.all()),
         ]
-        m.d.sync += outstanding.eq(outstanding + granted - (taken & self.rlast))
+        # Who takes a beat says so late in the cycle: it is counted in the next one.
+        m.d.sync += [
+            delivered.eq(self.rvalid & self.rready & self.rlast),
+            outstanding.eq(outstanding + granted - delivered),
+        ]
         with m.If(granted):
             m.d.sync += [
                 self.arvalid.eq(1),

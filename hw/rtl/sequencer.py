@@ -96,7 +96,6 @@ class Sequencer(Component):
             m.d.sync += decoded.eq(0)
         with m.If(move):
             m.d.sync += [valid.eq(1), now.eq(new)]
-            m.d.sync += reads_src.eq(~new.gemm & ~new.vector.requant & (new.vector.source == AluSource.ACC))
         with m.Elif(last):
             m.d.sync += valid.eq(0)
 
@@ -128,27 +127,39 @@ class Sequencer(Component):
                 before_last.eq(uops_left == 2),
                 next_uop.eq(next_uop + 1),
             ]
-        with m.If(move | advance):
-            kind = Mux(last_uop, new.vector.requant & ~new.gemm, now.vector.requant & ~now.gemm)
-            m.d.sync += [overwrite.eq(self.uop.overwrite), reads_dst.eq(~self.uop.overwrite | kind)]
+        # Whose operation comes next: the first one of a micro-op, of this instruction or the next.
+        first, next_reads_dst, next_reads_src = (
+            Signal(name=n) for n in ("first_operation", "next_reads_dst", "next_reads_src")
+        )
+        requant = Mux(last_uop, new.vector.requant & ~new.gemm, now.vector.requant & ~now.gemm)
+        source = ~new.gemm & ~new.vector.requant & (new.vector.source == AluSource.ACC)
+        m.d.comb += [
+            first.eq(loop_end | ~valid | now.sync),
+            next_reads_dst.eq(Mux(first, ~self.uop.overwrite | requant, reads_dst)),
+            next_reads_src.eq(Mux(first & last_uop, source, reads_src)),
+        ]
+        with m.If(go | refill):
+            m.d.sync += [reads_dst.eq(next_reads_dst), reads_src.eq(next_reads_src)]
+            with m.If(first):
+                m.d.sync += overwrite.eq(self.uop.overwrite)
 
         in_param = self._parameters(m, new, now, valid, move, uop_end, last_uop)
         m.d.comb += last.eq((uop_end & last_uop) | (valid & now.sync))
-        index = self._loops(m, new, now, refill, go, loop_end, last_uop, move)
-        m.d.comb += uop_end.eq(go & loop_end)
-
         m.submodules.interlock = interlock = Interlock(cfg)
+        index = self._loops(m, new, now, refill, go, loop_end, first, last_uop, move, interlock)
+        m.d.comb += uop_end.eq(go & loop_end)
         vector = now.vector
         ready = Signal()
         m.d.comb += [
             ready.eq(valid & ~now.sync & ~in_param),
             interlock.gemm.eq(now.gemm),
             interlock.dst.eq(index["dst"]),
-            interlock.src.eq(index["src"]),
-            interlock.reads_dst.eq(reads_dst),
-            interlock.reads_src.eq(reads_src),
             interlock.writes.eq(now.gemm | ~vector.to_out),
             interlock.issue.eq(go),
+            interlock.advance.eq(go | refill),
+            interlock.next_gemm.eq(Mux(first & last_uop, new.gemm, now.gemm)),
+            interlock.next_reads_dst.eq(next_reads_dst),
+            interlock.next_reads_src.eq(next_reads_src),
             go.eq(ready & ~interlock.switch & ~interlock.hazard),
         ]
         self._operation(m, now, go, in_param, overwrite, index)
@@ -180,32 +191,54 @@ class Sequencer(Component):
         refill: Signal,
         go: Signal,
         loop_end: Signal,
+        first: Signal,
         last_uop: Signal,
         move: Signal,
+        interlock: Interlock,
     ) -> dict[str, Any]:
         """The two hardware loops. Returns the operands' indices: registers, the sums of base, steps and micro-op."""
         outer, inner = Signal(isa.COUNT_BITS, name="outer"), Signal(isa.COUNT_BITS, name="inner")
         inner_end, outer_end = (Signal(name=n) for n in ("inner_end", "outer_end"))
-        m.d.comb += [inner_end.eq(inner == 0), outer_end.eq(outer == 0), loop_end.eq(inner_end & outer_end)]
+        m.d.comb += loop_end.eq(inner_end & outer_end)
         with m.If(move):
-            m.d.sync += [inner.eq(new.iter_in - 1), outer.eq(new.iter_out - 1)]
+            m.d.sync += [
+                inner.eq(new.iter_in - 1),
+                outer.eq(new.iter_out - 1),
+                inner_end.eq(new.iter_in == 1),
+                outer_end.eq(new.iter_out == 1),
+            ]
         with m.Elif(go):
-            m.d.sync += inner.eq(Mux(inner_end, now.iter_in - 1, inner - 1))
+            m.d.sync += [
+                inner.eq(Mux(inner_end, now.iter_in - 1, inner - 1)),
+                inner_end.eq(Mux(inner_end, now.iter_in == 1, inner == 1)),
+            ]
             with m.If(inner_end):
-                m.d.sync += outer.eq(Mux(outer_end, now.iter_out - 1, outer - 1))
+                m.d.sync += [
+                    outer.eq(Mux(outer_end, now.iter_out - 1, outer - 1)),
+                    outer_end.eq(Mux(outer_end, now.iter_out == 1, outer == 1)),
+                ]
         index: dict[str, Any] = {}
         for name in OPERANDS:
             base = Mux(last_uop, new[f"{name}_base"], now[f"{name}_base"])
             at = Signal.like(now[f"{name}_base"], name=name)
-            row, first, next_row = (Signal.like(at, name=f"{name}_{n}") for n in ("row", "first", "next_row"))
-            m.d.comb += [first.eq(base + self.uop[name]), next_row.eq(row + now[f"{name}_out"])]
-            with m.If(refill | (go & loop_end)):
-                m.d.sync += [at.eq(first), row.eq(first)]
-            with m.Elif(go & inner_end):
-                m.d.sync += [at.eq(next_row), row.eq(next_row)]
-            with m.Elif(go):
-                m.d.sync += at.eq(at + now[f"{name}_in"])
+            row, begin, step, following = (
+                Signal.like(at, name=f"{name}_{n}") for n in ("row", "from", "step", "following")
+            )
+            m.d.comb += [
+                begin.eq(Mux(first, base, Mux(inner_end, row, at))),
+                step.eq(Mux(first, self.uop[name], Mux(inner_end, now[f"{name}_out"], now[f"{name}_in"]))),
+                following.eq(begin + step),
+            ]
+            with m.If(go | refill):
+                m.d.sync += at.eq(following)
+                with m.If(first | inner_end):
+                    m.d.sync += row.eq(following)
             index[name] = at
+            if name != "wgt":
+                m.d.comb += [
+                    getattr(interlock, f"{name}_from").eq(begin),
+                    getattr(interlock, f"{name}_step").eq(step),
+                ]
         return index
 
     def _operation(

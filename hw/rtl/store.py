@@ -24,6 +24,9 @@ class StoreUnit(Component):
     `read`: bus words `word` and the next of the output buffer are wanted at `low` and `high` in the next cycle, to stay
     there until the next `read`. `done`: the last response of the oldest instruction has come. `stop` ends
     presenting addresses; what has been addressed is still written. `outstanding`: some burst has no response yet.
+
+    A burst's data are presented from the cycle after its address on, accepted or not: AXI lets a memory wait for either
+    before it takes the other.
     """
 
     def __init__(self, cfg: Config) -> None:
@@ -67,8 +70,10 @@ class StoreUnit(Component):
             m.d.sync += busy.eq(1)
         with m.Elif(taken & last_of_all):
             m.d.sync += busy.eq(0)
-        m.d.comb += [self.free.eq(~busy), taken.eq(self.wvalid & self.wready)]
-        issued = self._addresses(m, job, decoding, taken)
+        m.d.comb += taken.eq(self.wvalid & self.wready)
+        issued, addressing = self._addresses(m, job, decoding, taken)
+        # A memory may take the last data before their address.
+        m.d.comb += self.free.eq(~busy & ~addressing)
         self._data(m, job, decoding, taken, last_of_all)
         self._responses(m, taken & last_of_all, issued)
         return m
@@ -78,31 +83,35 @@ class StoreUnit(Component):
         m.d.comb += [bursts.load.eq(decoding), bursts.job.eq(job)]
         return bursts
 
-    def _addresses(self, m: Module, job: Any, decoding: Signal, taken: Signal) -> Signal:
-        """AW, and the bursts whose data may go; returns how many addresses have been accepted, modulo its width."""
+    def _addresses(self, m: Module, job: Any, decoding: Signal, taken: Signal) -> tuple[Signal, Signal]:
+        """AW, and the bursts whose data may go.
+
+        Returns how many addresses have been presented before this cycle, modulo its width, and whether some are left.
+        """
         bursts = self._walk(m, "bursts", job, decoding)
         issued, owed = (Signal(OUTSTANDING_BITS, name=n) for n in ("issued", "owed"))
-        waiting, accepted, due = (Signal(name=n) for n in ("waiting", "accepted", "due"))
+        waiting, presented = (Signal(name=n) for n in ("waiting", "presented"))
+        self._due = due = Signal(name="due")
         m.d.comb += [
             # Once presented, an address stays until it is accepted. The bound on those owed is never reached with a
             # memory that bounds what is outstanding.
             self.awvalid.eq(bursts.valid & (waiting | (~self.stop & ~owed.all()))),
             self.awword.eq(bursts.word),
             self.awbeats.eq(bursts.beats),
-            accepted.eq(self.awvalid & self.awready),
-            bursts.next.eq(accepted),
+            presented.eq(self.awvalid & ~waiting),
+            bursts.next.eq(self.awvalid & self.awready),
             self.wvalid.eq(self._full & due),
         ]
         m.d.sync += [
             waiting.eq(self.awvalid & ~self.awready),
-            issued.eq(issued + accepted),
-            owed.eq(owed + accepted - (taken & self.wlast)),
+            issued.eq(issued + presented),
+            owed.eq(owed + presented - (taken & self.wlast)),
         ]
-        with m.If(accepted):
+        with m.If(presented):
             m.d.sync += due.eq(1)
         with m.Elif(taken & self.wlast):
             m.d.sync += due.eq(owed != 1)
-        return issued
+        return issued, bursts.valid
 
     def _data(self, m: Module, job: Any, decoding: Signal, taken: Signal, last_of_all: Signal) -> None:
         """Three stages that move together: walk, buffer output, W register, which collects the pieces of a beat."""
@@ -110,17 +119,18 @@ class StoreUnit(Component):
         low = exact_log2(cfg.bus_bytes)
         bursts = self._walk(m, "data_bursts", job, decoding)
         m.submodules.walker = walker = PieceWalker(cfg)
-        move, burst_end = Signal(), Signal()
+        move, burst_end, last_beat = Signal(), Signal(), Signal()
         beat = Signal(range(cfg.burst_beats))
         m.d.comb += [
             walker.load.eq(decoding),
             walker.job.eq(pieces_of(m, job, cfg)),
-            move.eq(~self._full | taken),
+            move.eq(~self._full | (self._due & self.wready)),
             walker.next.eq(walker.valid & move),
             self.working.eq(walker.next),
             self.read.eq(walker.next),
             self.word.eq(walker.sram >> low),
-            burst_end.eq(walker.beat_end & (beat + 1 == bursts.beats)),
+            last_beat.eq(beat + 1 == bursts.beats),
+            burst_end.eq(walker.beat_end & last_beat),
             bursts.next.eq(walker.next & burst_end),
         ]
         with m.If(walker.next & walker.beat_end):

@@ -2,6 +2,9 @@
 
 Stages are named by their distance from the issue: 1 read addresses, 2 data, 3 operands (bias, MULADD's shift),
 4 and 5 multiply, 6 shift, 7 round and zero point, 8 clip, 9 write.
+
+A requantised value ends between two bounds of a few bits: behind the shift, it is saturated to one bit more than bounds
+and zero point have, which cannot change on which side of a bound it comes out.
 """
 
 from __future__ import annotations
@@ -36,9 +39,11 @@ def param_layout(cfg: Config) -> data.StructLayout:
     )
 
 
-def clamp(value: Any, low: Any, high: Any) -> Any:
-    """The value, or the bound that it lies beyond."""
-    return Mux(value < low, low, Mux(value > high, high, value))
+def saturated(value: Any, bits: int) -> Any:
+    """The signed value, or the nearest one that has so many bits: by its upper bits, without a comparison."""
+    sign, upper = value[-1], value[bits - 1 : -1]
+    fits = (upper == sign.replicate(len(upper))) if len(upper) else 1
+    return Mux(fits, value[:bits], Cat((~sign).replicate(bits - 1), sign)).as_signed()
 
 
 class VectorUnit(Component):
@@ -170,15 +175,19 @@ class VectorUnit(Component):
         total = register(total, "total_7", signed(word))
 
         # 7: half to even, zero point
-        moved = register(quotient + stages[7]["with"].zero_point + up, "moved", signed(word + low18 + 1))
+        op = stages[7]["with"]
+        enough = max(len(op.zero_point), len(op.low), len(op.high)) + 1
+        near = Signal(signed(enough), name=f"near_{n}")
+        m.d.comb += near.eq(saturated(quotient, enough))
+        moved = register(near + op.zero_point + up, "moved", signed(enough + 1))
+        narrow = register(saturated(total, cfg.out_bits), "narrow_8", signed(cfg.out_bits))
         total = register(total, "total_8", signed(word))
 
         # 8: clip
         op = stages[8]["with"]
-        value = Signal(signed(word), name=f"value_{n}")
-        m.d.comb += value.eq(Mux(op.requant, clamp(moved, op.low, op.high), total))
-        most = (1 << (cfg.out_bits - 1)) - 1
+        clipped = Signal(signed(enough - 1), name=f"clipped_{n}")
+        m.d.comb += clipped.eq(Mux(moved < op.low, op.low, Mux(moved > op.high, op.high, moved)))
         return (
-            register(value, "result", word),
-            register(clamp(value, -most - 1, most), "narrow", cfg.out_bits),
+            register(Mux(op.requant, clipped, total), "result", word),
+            register(Mux(op.requant, saturated(clipped, cfg.out_bits), narrow), "narrow", cfg.out_bits),
         )

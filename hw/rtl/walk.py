@@ -35,8 +35,11 @@ def decoded(m: Module, transfer: Any, cfg: Config) -> Any:
     return job
 
 
-def burst_of(longest: int, word: Any, left: Any, bus_bytes: int) -> tuple[Any, Any]:
-    """Beats of the burst that begins at bus word `word` of a run that has `left` beats left; whether the run ends."""
+def burst_of(longest: int, word: Any, left: Any, bus_bytes: int) -> tuple[Any, Any, Any]:
+    """The burst that begins at bus word `word` of a run that has `left` beats left.
+
+    Returns its beats; whether the run ends with it; and how many beats it has if the run does not.
+    """
     page_words = PAGE // bus_bytes
     span = min(longest, page_words)
     if span & (span - 1):
@@ -48,7 +51,7 @@ def burst_of(longest: int, word: Any, left: Any, bus_bytes: int) -> tuple[Any, A
     bits = span.bit_length()
     limit = limit[:bits]
     ends = ~left[bits:].any() & (left[:bits] <= limit)
-    return Mux(ends, left[:bits], limit), ends
+    return Mux(ends, left[:bits], limit), ends, limit
 
 
 class BurstWalker(Component):
@@ -76,52 +79,59 @@ class BurstWalker(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg, job = Module(), self._cfg, self.job
+        # The run that comes after this one stands ready: where it begins, its beats, and where its row began.
+        ahead, row = (Signal(ADDRESS_BITS, name=n) for n in ("ahead", "row"))
         length = Signal(cfg.segment_bits + COUNT_BITS)
-        run, row = (Signal(ADDRESS_BITS, name=n) for n in ("run", "row"))
+        left, ahead_left = (Signal(len(length) + 1, name=n) for n in ("left", "ahead_left"))
         x_dram, y_dram = Signal.like(job.x_dram), Signal.like(job.y_dram)
+        # Runs that follow it in its row, rows that follow this one's.
         x_size, x_left, y_left = (Signal(COUNT_BITS, name=n) for n in ("x_size", "x_left", "y_left"))
-        left = Signal(len(length) + 1)
-        run_end, row_end = (Signal(name=n) for n in ("run_end", "row_end"))
-        m.d.comb += self.last.eq(run_end & row_end & (y_left == 0))
+        run_end, last_run, row_end = (Signal(name=n) for n in ("run_end", "last_run", "row_end"))
+        m.d.comb += self.last.eq(run_end & last_run)
 
-        first_length, runs_left = Signal.like(length), Signal(COUNT_BITS)
-        following = Signal(ADDRESS_BITS)
+        size, runs = Signal.like(length), Signal(COUNT_BITS)
+        origin, step, begin = (Signal(ADDRESS_BITS, name=n) for n in ("origin", "step", "begin"))
         m.d.comb += [
-            first_length.eq(Mux(job.whole, job.row_bytes, job.seg)),
-            runs_left.eq(Mux(job.whole, 0, job.x_size - 1)),
-            following.eq(Mux(row_end, row, run) + Mux(row_end, y_dram, x_dram)),
+            size.eq(Mux(self.load, Mux(job.whole, job.row_bytes, job.seg), length)),
+            runs.eq(Mux(job.whole, 0, job.x_size - 1)),
+            origin.eq(Mux(self.load, job.dram, Mux(row_end, row, ahead))),
+            step.eq(Mux(self.load, Mux(job.whole, job.y_dram, job.x_dram), Mux(row_end, y_dram, x_dram))),
+            begin.eq(origin + step),
         ]
-        # What comes next is worked out whether or not `next` asks for it.
-        begin, size = Signal(ADDRESS_BITS), Signal.like(length)
+
+        def beats(address: Any) -> Any:
+            return (address[: self._low] + size + (cfg.bus_bytes - 1)) >> self._low
+
+        # The next burst is worked out whether or not `next` asks for it.
         next_word, next_left = Signal.like(self.word), Signal.like(left)
-        m.d.comb += [
-            begin.eq(Mux(self.load, job.dram, following)),
-            size.eq(Mux(self.load, first_length, length)),
-            next_word.eq(begin >> self._low),
-            next_left.eq((begin[: self._low] + size + (cfg.bus_bytes - 1)) >> self._low),
-        ]
-        with m.If(~self.load & ~run_end):
+        with m.If(self.load):
+            m.d.comb += [next_word.eq(job.dram >> self._low), next_left.eq(beats(job.dram))]
+        with m.Elif(run_end):
+            m.d.comb += [next_word.eq(ahead >> self._low), next_left.eq(ahead_left)]
+        with m.Else():
             m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(left - self.beats)]
-        next_beats, next_end = burst_of(cfg.burst_beats, next_word, next_left, cfg.bus_bytes)
+        next_beats, next_end, _ = burst_of(cfg.burst_beats, next_word, next_left, cfg.bus_bytes)
         with m.If(self.load | self.next):
             m.d.sync += [self.word.eq(next_word), left.eq(next_left), self.beats.eq(next_beats), run_end.eq(next_end)]
+        with m.If(self.load | (self.next & run_end)):
+            m.d.sync += [ahead.eq(begin), ahead_left.eq(beats(begin))]
         with m.If(self.load):
             m.d.sync += [
                 self.valid.eq(1),
-                length.eq(first_length),
-                run.eq(job.dram),
-                row.eq(job.dram),
+                length.eq(size),
+                row.eq(Mux(job.whole, begin, job.dram)),
                 x_dram.eq(job.x_dram),
                 y_dram.eq(job.y_dram),
-                x_size.eq(runs_left),
-                x_left.eq(runs_left),
-                row_end.eq(job.whole | (job.x_size == 1)),
-                y_left.eq(job.y_size - 1),
+                x_size.eq(runs),
+                x_left.eq(Mux(job.whole, 0, job.x_size - 2)),
+                row_end.eq(job.whole | (job.x_size == 2)),
+                last_run.eq(job.whole & (job.y_size == 1)),
+                y_left.eq(job.y_size - 1 - job.whole),
             ]
         with m.Elif(self.next & run_end):
-            m.d.sync += [self.valid.eq(~self.last), run.eq(following)]
+            m.d.sync += [self.valid.eq(~last_run), last_run.eq(row_end & (y_left == 0))]
             with m.If(row_end):
-                m.d.sync += [row.eq(following), x_left.eq(x_size), row_end.eq(x_size == 0), y_left.eq(y_left - 1)]
+                m.d.sync += [row.eq(begin), x_left.eq(x_size), row_end.eq(x_size == 0), y_left.eq(y_left - 1)]
             with m.Else():
                 m.d.sync += [x_left.eq(x_left - 1), row_end.eq(x_left == 1)]
         return m
@@ -139,8 +149,27 @@ def pieces_layout(cfg: Config) -> data.StructLayout:
             "y_dram": low,
             "whole": 1,
             "fill": 1,
+            "first": first_layout(cfg),
         }
     )
+
+
+def first_layout(cfg: Config) -> data.StructLayout:
+    """What is told of a piece where it is worked out, for the first one of a transfer."""
+    return data.StructLayout(
+        {"length": range(cfg.bus_bytes + 1), **dict.fromkeys(("beat_end", "seg_end", "x_end", "y_end"), 1)}
+    )
+
+
+def piece_at(position: Any, left: Any, last_segment: Any, bus_bytes: int) -> tuple[Any, Any, Any]:
+    """The piece at a position in a bus word, of a segment that has `left` bytes left.
+
+    Returns its length, whether it ends its beat (`last_segment`: the run ends with the segment), and the segment.
+    """
+    room, near = bus_bytes - position, left[: bus_bytes.bit_length()]
+    short = ~left[len(near) :].any()
+    ends = short & (near <= room)
+    return Mux(ends, near, room), ~(short & (near < room)) | (ends & last_segment), ends
 
 
 def pieces_of(m: Module, job: Any, cfg: Config, fill: Any = 0) -> Any:
@@ -151,6 +180,15 @@ def pieces_of(m: Module, job: Any, cfg: Config, fill: Any = 0) -> Any:
         *(result[n].eq(Mux(fill, 0, job[n])) for n in ("dram", "x_dram", "y_dram")),
         result.whole.eq(job.whole & ~fill),
         result.fill.eq(fill),
+    ]
+    first = result.first
+    length, beat_end, seg_end = piece_at(result.dram, job.seg, ~result.whole | first.x_end, cfg.bus_bytes)
+    m.d.comb += [
+        first.x_end.eq(job.x_size == 1),
+        first.y_end.eq(job.y_size == 1),
+        first.length.eq(length),
+        first.beat_end.eq(beat_end),
+        first.seg_end.eq(seg_end),
     ]
     return result
 
@@ -194,49 +232,43 @@ class PieceWalker(Component):
         next_run_position, next_row_position = Signal.like(run_position), Signal.like(row_position)
         m.d.comb += [
             self.fill.eq(job.fill),
-            self.end.eq(seg_end & x_end & y_end),
             behind.eq(self.position + self.length),
             next_segment.eq(segment + job.x_sram),
             next_row.eq(row + job.y_sram),
             next_run_position.eq(Mux(job.whole, behind, run_position + job.x_dram)),
             next_row_position.eq(row_position + job.y_dram),
         ]
-        # The next piece is worked out whether or not `next` asks for it: what describes a piece is registers.
+        # The next piece is worked out whether or not `next` asks for it; the first of a transfer has been before.
         new, next_position, next_left = self.job, Signal.like(run_position), Signal.like(seg_left)
-        next_x_end, next_y_end, whole = Signal(), Signal(), Signal()
-        with m.If(self.load):
-            m.d.comb += [
-                next_position.eq(new.dram),
-                next_left.eq(new.seg),
-                next_x_end.eq(new.x_size == 1),
-                next_y_end.eq(new.y_size == 1),
-                whole.eq(new.whole),
-            ]
-        with m.Else():
-            m.d.comb += [
-                next_position.eq(Mux(seg_end, Mux(x_end, next_row_position, next_run_position), 0)),
-                next_left.eq(Mux(seg_end, job.seg, seg_left - self.length)),
-                next_x_end.eq(Mux(seg_end, Mux(x_end, job.x_size == 1, x_left == 1), x_end)),
-                next_y_end.eq(Mux(seg_end & x_end, y_left == 1, y_end)),
-                whole.eq(job.whole),
-            ]
-        room, near = Signal(range(cfg.bus_bytes + 1)), Signal(range(cfg.bus_bytes + 1))
-        short, ends = Signal(), Signal()
+        next_x_end, next_y_end = Signal(), Signal()
         m.d.comb += [
-            room.eq(cfg.bus_bytes - next_position),
-            near.eq(next_left),
-            short.eq(~next_left[len(near) :].any()),
-            ends.eq(short & (near <= room)),
+            next_position.eq(Mux(seg_end, Mux(x_end, next_row_position, next_run_position), 0)),
+            next_left.eq(Mux(seg_end, job.seg, seg_left - self.length)),
+            next_x_end.eq(Mux(seg_end, Mux(x_end, job.x_size == 1, x_left == 1), x_end)),
+            next_y_end.eq(Mux(seg_end & x_end, y_left == 1, y_end)),
         ]
-        with m.If(self.load | self.next):
+        length, beat_end, ends = piece_at(next_position, next_left, ~job.whole | next_x_end, self._cfg.bus_bytes)
+        with m.If(self.load):
+            m.d.sync += [
+                self.position.eq(new.dram),
+                self.length.eq(new.first.length),
+                self.beat_end.eq(new.first.beat_end),
+                seg_left.eq(new.seg),
+                seg_end.eq(new.first.seg_end),
+                x_end.eq(new.first.x_end),
+                y_end.eq(new.first.y_end),
+                self.end.eq(new.first.seg_end & new.first.x_end & new.first.y_end),
+            ]
+        with m.Elif(self.next):
             m.d.sync += [
                 self.position.eq(next_position),
-                self.length.eq(Mux(ends, near, room)),
-                self.beat_end.eq(~(short & (near < room)) | (ends & (~whole | next_x_end))),
+                self.length.eq(length),
+                self.beat_end.eq(beat_end),
                 seg_left.eq(next_left),
                 seg_end.eq(ends),
                 x_end.eq(next_x_end),
                 y_end.eq(next_y_end),
+                self.end.eq(ends & next_x_end & next_y_end),
             ]
         with m.If(self.load):
             m.d.sync += [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
 
@@ -34,8 +35,20 @@ class _Parameters(ctypes.Structure):
         for name in (
             "read_latency", "write_latency", "read_outstanding", "write_outstanding", "stalls", "stall_seed",
             "stall_rate", "error_read_beat", "error_write_burst", "error_response", "disorder",
+            "write_order",
         )
     ]  # fmt: skip
+
+
+class WriteOrder(IntEnum):
+    """Which of a write burst's channels the memory takes first: mirrored in harness_memory.h."""
+
+    ADDRESS_FIRST = 0
+    """As docs/timing.md says."""
+    ADDRESS_WAITS = 1
+    """The address once its first data are presented, then the data."""
+    DATA_FIRST = 2
+    """All data, then the address."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +98,20 @@ class Bench:
             self._handle = None
 
     def attach(
-        self, memory: np.ndarray, environment: MemoryConfig, fault: Fault | None = None, disorder: int = 0
+        self,
+        memory: np.ndarray,
+        environment: MemoryConfig,
+        fault: Fault | None = None,
+        disorder: int = 0,
+        write_order: WriteOrder = WriteOrder.ADDRESS_FIRST,
     ) -> None:
         """Another memory, which behaves so; only while nothing is in flight.
 
         With `disorder`, a seed other than 0, it does what AXI allows beyond docs/timing.md: beats of bursts with
-        different IDs come in any order, mixed, and every channel refuses in some cycles.
+        different IDs come in any order, mixed, and every channel refuses in some cycles. So does `write_order`.
         """
         self._memory = memory
-        parameters = _parameters(environment, fault, disorder)
+        parameters = _parameters(environment, fault, disorder, write_order)
         self._c.bench_environment(self._handle, memory.ctypes.data, memory.size, ctypes.byref(parameters))
 
     def reset(self, cycles: int = 4) -> None:
@@ -164,7 +182,9 @@ class Bench:
             raise BusError(problem.decode())
 
 
-def _parameters(memory: MemoryConfig, fault: Fault | None, disorder: int = 0) -> _Parameters:
+def _parameters(
+    memory: MemoryConfig, fault: Fault | None, disorder: int = 0, write_order: WriteOrder = WriteOrder.ADDRESS_FIRST
+) -> _Parameters:
     stalls = memory.stall_seed is not None and memory.stall_rate > 0
     fault = fault or Fault()
     return _Parameters(
@@ -179,6 +199,7 @@ def _parameters(memory: MemoryConfig, fault: Fault | None, disorder: int = 0) ->
         fault.write_burst,
         fault.response,
         disorder,
+        write_order,
     )
 
 

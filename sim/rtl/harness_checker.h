@@ -155,25 +155,30 @@ class Checker {
             hold("B", b_, d.axi_bvalid, d.axi_bready, answer);
             if (d.axi_bvalid) {
                 if (!answers_due_[answer.id]) fail("a write response with BID %d before its data", int(answer.id));
-                else if (d.axi_bready) --answers_due_[answer.id];
+                else if (!addresses_taken_[answer.id])
+                    fail("a write response with BID %d before its address", int(answer.id));
+                else if (d.axi_bready) --answers_due_[answer.id], --addresses_taken_[answer.id];
             }
+        }
+        if (d.axi_awvalid || aw_.waiting) {
+            const Address a = write_address(d);
+            const bool fresh = d.axi_awvalid && !aw_.waiting;
+            if (fresh) check_address("AW", a);
+            hold("AW", aw_, d.axi_awvalid, d.axi_awready, a);
+            if (fresh) writes_.push_back({a.length + 1, a.id, 0});
+            if (d.axi_awvalid && d.axi_awready) ++addresses_taken_[a.id];
         }
         if (d.axi_wvalid || w_.waiting) {
             const Data w = write_data(d);
             hold("W", w_, d.axi_wvalid, d.axi_wready, w);
             if (d.axi_wvalid) check_data(w, d.axi_wready);
         }
-        if (d.axi_awvalid || aw_.waiting) {
-            const Address a = write_address(d);
-            if (d.axi_awvalid && !aw_.waiting) check_address("AW", a);
-            hold("AW", aw_, d.axi_awvalid, d.axi_awready, a);
-            if (d.axi_awvalid && d.axi_awready) writes_.push_back({a.length + 1, a.id, 0});
-        }
     }
 
-    // This machine promises more than AXI asks for: a burst's data follow its address, and bursts are not interleaved.
+    // This machine promises more than AXI asks for: no data before their address is presented, and bursts are not
+    // interleaved. Whether the address is accepted must not matter: a memory may wait for the data first.
     void check_data(const Data& w, bool taken) {
-        if (writes_.empty()) return fail("write data without an accepted address");
+        if (writes_.empty()) return fail("write data without an address");
         Burst& b = writes_.front();
         if (w.last != (b.done + 1 == b.beats))
             fail("WLAST is %d in beat %d of a burst of %d", int(w.last), int(b.done), int(b.beats));
@@ -216,6 +221,6 @@ class Checker {
     Held<Data> r_, w_;
     Held<Answer> b_;
     std::deque<Burst> reads_[IDS], writes_;
-    int answers_due_[IDS] = {};
+    int answers_due_[IDS] = {}, addresses_taken_[IDS] = {};  // write bursts not answered: with all data, with address
     int lite_addresses_ = 0, lite_words_ = 0, lite_reads_ = 0;
 };

@@ -20,6 +20,14 @@ struct Parameters {
     int64_t stalls, stall_seed, stall_rate;
     int64_t error_read_beat, error_write_burst, error_response;
     int64_t disorder;  // 0: docs/timing.md; else the seed of an order of answers, and of refusals
+    int64_t write_order;
+};
+
+// Which of a write burst's channels the memory takes first.
+enum WriteOrder {
+    ADDRESS_FIRST = 0,  // docs/timing.md
+    ADDRESS_WAITS = 1,  // the address when its first data are presented, the data after it
+    DATA_FIRST = 2,     // all data, then the address
 };
 
 class Memory {
@@ -37,6 +45,7 @@ class Memory {
     void forget() {
         reads_.clear();
         writes_.clear();
+        early_.clear();
         read_offered_ = w_presented_ = response_due_ = -1;
         last_response_ = INT64_MIN / 2;
     }
@@ -44,7 +53,7 @@ class Memory {
     // Beats and bursts are counted from 0 again.
     void begin() { read_beats_ = write_beats_ = responses_ = 0; }
 
-    bool idle() const { return reads_.empty() && writes_.empty(); }
+    bool idle() const { return reads_.empty() && writes_.empty() && early_.empty(); }
 
     // What the memory drives in cycle `now`: functions of what earlier cycles left.
     void drive(Vdut& d, int64_t now) {
@@ -53,10 +62,12 @@ class Memory {
         d.axi_rvalid = read_offered_ >= 0 && now >= read_offered_;
         if (d.axi_rvalid) drive_beat(d);
 
-        d.axi_awready = int64_t(writes_.size()) < p_.write_outstanding && !refuses(now, 1);
+        d.axi_awready =
+            int64_t(writes_.size()) < p_.write_outstanding && !refuses(now, 1) && takes_address();
         // Ready once the beat has been presented for as many cycles as its gap says; at once without one.
         const int64_t w_gap = gap(WRITE, write_beats_);
-        d.axi_wready = (w_gap == 0 || (w_presented_ >= 0 && now - w_presented_ >= w_gap)) && !refuses(now, 2);
+        d.axi_wready = takes_data() && (w_gap == 0 || (w_presented_ >= 0 && now - w_presented_ >= w_gap)) &&
+                       !refuses(now, 2);
 
         if (response_due_ < 0 && !writes_.empty() && writes_.front().done > int64_t(writes_.front().a.length)) {
             const int64_t earliest = writes_.front().data_taken + p_.write_latency;
@@ -70,7 +81,8 @@ class Memory {
         }
     }
 
-    // The handshakes of cycle `now`. Data before the address: a burst accepted in this cycle has no beat in it.
+    // The handshakes of cycle `now`. Data before the address: a burst accepted in this cycle has no beat in it. Data
+    // that may not be taken yet count as presented when they may.
     void sample(const Vdut& d, int64_t now) {
         if (d.axi_rvalid && d.axi_rready) {
             Burst& b = reads_[current_];
@@ -80,7 +92,8 @@ class Memory {
         }
         if (d.axi_arvalid && d.axi_arready) reads_.push_back({read_address(d), now});
 
-        if (d.axi_wvalid && w_presented_ < 0) w_presented_ = now;
+        if (d.axi_wvalid && w_presented_ < 0 && takes_data()) w_presented_ = now;
+        w_waits_ = d.axi_wvalid && !d.axi_wready;
         if (d.axi_wvalid && d.axi_wready) take(write_data(d), now);
         if (d.axi_bvalid && d.axi_bready) {
             last_response_ = now;
@@ -88,7 +101,11 @@ class Memory {
             response_due_ = -1;
             writes_.pop_front();
         }
-        if (d.axi_awvalid && d.axi_awready) writes_.push_back({write_address(d), now});
+        if (d.axi_awvalid && d.axi_awready) {
+            writes_.push_back({write_address(d), now});
+            for (const Data& w : early_) store(w, now);
+            early_.clear();
+        }
     }
 
   private:
@@ -154,7 +171,28 @@ class Memory {
         d.axi_rresp = read_beats_ == p_.error_read_beat ? p_.error_response : inside ? OKAY : DECERR;
     }
 
+    // Whether an accepted write burst has data to come.
+    bool owed() const { return !writes_.empty() && writes_.back().done <= int64_t(writes_.back().a.length); }
+
+    bool takes_address() const {
+        if (p_.write_order == ADDRESS_WAITS) return w_waits_ && !owed();
+        return p_.write_order == ADDRESS_FIRST || (!early_.empty() && early_.back().last);
+    }
+
+    bool takes_data() const {
+        return p_.write_order == DATA_FIRST ? early_.empty() || !early_.back().last : owed();
+    }
+
     void take(const Data& w, int64_t now) {
+        ++write_beats_;
+        w_presented_ = -1;
+        if (p_.write_order == DATA_FIRST)
+            early_.push_back(w);
+        else
+            store(w, now);
+    }
+
+    void store(const Data& w, int64_t now) {
         for (Burst& b : writes_) {
             if (b.done > int64_t(b.a.length)) continue;
             const uint64_t at = (b.a.address & ~uint64_t(BENCH_BUS_BYTES - 1)) + b.done * BENCH_BUS_BYTES;
@@ -165,8 +203,6 @@ class Memory {
                 else
                     b.error = true;
             }
-            ++write_beats_;
-            w_presented_ = -1;
             if (b.done++ == int64_t(b.a.length)) b.data_taken = now;
             return;
         }
@@ -177,6 +213,8 @@ class Memory {
     Parameters p_;
     // Accepted read bursts; accepted write bursts until their response.
     std::deque<Burst> reads_, writes_;
+    std::deque<Data> early_;  // data taken before their address
+    bool w_waits_ = false;    // data were presented and not taken in the cycle before
     size_t current_ = 0;  // the read burst of the beat that is offered
     int64_t read_beats_ = 0, write_beats_ = 0, responses_ = 0;
     int64_t read_offered_ = -1, response_due_ = -1, w_presented_ = -1;

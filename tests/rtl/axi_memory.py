@@ -67,12 +67,14 @@ class Checker:
         self._payload = {c: tuple(c + n for n in names) for c, names in payload.items()}
         self._waiting: dict[str, tuple[int, ...]] = {}
         self._writes: deque[Burst] = deque()
+        self._addressing = False  # an address waits to be accepted
         self.beats = 0
 
     def reset(self) -> None:
         """The reset line is on: nothing may be valid, and all is forgotten."""
         self._waiting.clear()
         self._writes.clear()
+        self._addressing = False
         for channel in self._payload:
             self._check(not self.port[f"{channel}valid"], f"{channel} valid in reset")
 
@@ -87,8 +89,10 @@ class Checker:
                 self._check_burst(channel)
             if valid and not port[f"{channel}ready"]:
                 self._waiting[channel] = now
-        # An address may come with its first data, not after it.
-        if port.taken("aw"):
+        # Data may be presented with their address, accepted or not, and not before.
+        fresh = port["awvalid"] and not self._addressing
+        self._addressing = bool(port["awvalid"] and not port["awready"])
+        if fresh:
             self._writes.append(port.burst("aw"))
         if port["wvalid"]:
             self._check(bool(self._writes), "data without an address")

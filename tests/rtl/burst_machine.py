@@ -37,7 +37,7 @@ class Flaw(IntFlag):
     STUTTER = 64
     """Not a flaw: not ready for read data in the cycles whose number from the start is a multiple of STUTTER_EVERY."""
     EARLY_DATA = 128
-    """A burst's data are presented without waiting for its address to be accepted."""
+    """A burst's data are presented without waiting for its address."""
     WITHDRAW_DATA = 256
     CHANGE_DATA = 512
     WRONG_WID = 1024

@@ -7,7 +7,7 @@ import numpy as np
 from hw.config import MemoryConfig
 from hw.rtl.registers import OFFSET, Control, Error, Status
 from sim import cycle
-from sim.rtl.bench import EVENTS, Bench, Fault, Recording
+from sim.rtl.bench import EVENTS, Bench, Fault, Recording, WriteOrder
 from sim.rtl.build import library
 from sim.rtl.lockstep import Case
 
@@ -47,9 +47,10 @@ class Driver:
         fault: Fault | None = None,
         environment: MemoryConfig | None = None,
         disorder: int = 0,
+        write_order: WriteOrder = WriteOrder.ADDRESS_FIRST,
     ) -> None:
         self.memory = memory
-        self.bench.attach(memory, environment or self.case.cfg.memory, fault, disorder)
+        self.bench.attach(memory, environment or self.case.cfg.memory, fault, disorder, write_order)
 
     def start(self, address: int, count: int) -> None:
         self.recording = self.bench.record([4096] * len(EVENTS), 4096)

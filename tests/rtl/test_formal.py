@@ -88,7 +88,7 @@ def test_a_planted_fault_is_found_with_the_claim_it_breaks(fault: str) -> None:
 
 DEEP: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, str, str]] = {
     "an instruction FIFO that is overrun": (
-        fetch_fifo, (512, 256), fetch, "Fetch", "(fifo_units - next_beats", "(fifo_units + beat_units - next_beats",
+        fetch_fifo, (512, 256), fetch, "Fetch", "(room >= 0)", "(room >= -beat_units)",
     ),
     "a load whose end is not said": (load_jobs, (32,), load, "LoadUnit", "self.done.eq(ending)", "self.done.eq(0)"),
     "data before its address": (

@@ -170,7 +170,7 @@ FLAWS = {
     Flaw.CROSS_PAGE: "A[RW] burst of . beats at 0xffc crosses 4 KB",
     Flaw.LATE_LAST: "WLAST is 0 in beat",
     Flaw.LONG_BURST: "burst of 9 beats; at most 8",
-    Flaw.EARLY_DATA: "write data without an accepted address",
+    Flaw.EARLY_DATA: "write data without an address",
     Flaw.WITHDRAW_DATA: "WVALID was withdrawn",
     Flaw.CHANGE_DATA: "W payload changed",
     Flaw.WRONG_WID: "WID 1 in a burst with AWID 0",

@@ -47,7 +47,7 @@ def test_layouts_are_those_of_the_encoder() -> None:
     rng = np.random.default_rng(0)
     for cfg, kind in product((TINY, Config.load("pynq-z1")), isa.INSTRUCTIONS):
         instr = random_instruction(rng, cfg, kind)
-        view = instruction_layout(kind.OPCODE, cfg).from_bits(isa.encode(instr, cfg))
+        view: Any = instruction_layout(kind.OPCODE, cfg).from_bits(isa.encode(instr, cfg))
         assert view.opcode == kind.OPCODE
         assert {f.name: int(view[f.name]) for f in isa.fields(kind.OPCODE, cfg)[1:]} == {
             f.name: int(getattr(instr, f.name)) for f in isa.fields(kind.OPCODE, cfg)[1:]
@@ -116,7 +116,13 @@ def test_piece_walker(cfg: Config) -> None:
             whole = instr.x_dram == instr.seg or instr.x_size == 1
             job = {n: v for n, v in job_of(instr, cfg).items() if n in pieces_layout(cfg).members}
             job |= {n: getattr(instr, n) % bus for n in ("dram", "x_dram", "y_dram")}
-            ctx.set(dut.job, {**job, "whole": whole, "fill": 0})
+            room = bus - instr.dram % bus
+            seg_end, x_end = instr.seg <= room, instr.x_size == 1
+            first = {
+                "length": min(instr.seg, room), "seg_end": seg_end, "x_end": x_end, "y_end": instr.y_size == 1,
+                "beat_end": instr.seg >= room or (seg_end and (not whole or x_end)),
+            }  # fmt: skip
+            ctx.set(dut.job, {**job, "whole": whole, "fill": 0, "first": first})
             ctx.set(dut.load, 1)
             await ctx.tick()
             ctx.set(dut.load, 0)
@@ -241,20 +247,15 @@ def test_decoder() -> None:
 def test_interlock() -> None:
     rng = np.random.default_rng(5)
     latency = {True: timing.GEMM_LATENCY, False: timing.VECTOR_LATENCY}
+    size = 1 << TINY.acc_index_bits
 
     async def bench(ctx: Any) -> None:
         written: dict[int, int] = {}
         last: tuple[bool, int] | None = None
-        is_gemm = True
-        for cycle in range(4000):
-            if rng.random() < 0.1:
-                is_gemm = not is_gemm
-            dst, src = (int(rng.integers(6)) for _ in range(2))
-            reads_dst, reads_src, writes = (bool(rng.integers(2)) for _ in range(3))
-            for signal, value in (
-                (dut.gemm, is_gemm), (dut.dst, dst), (dut.src, src), (dut.reads_dst, reads_dst),
-                (dut.reads_src, reads_src), (dut.writes, writes),
-            ):  # fmt: skip
+        is_gemm, dst, src, reads_dst, reads_src = True, 0, 0, False, False
+        for cycle in range(6000):
+            writes = bool(rng.integers(2))
+            for signal, value in ((dut.gemm, is_gemm), (dut.dst, dst), (dut.writes, writes)):
                 ctx.set(signal, value)
             reach = timing.GEMM_HAZARD if is_gemm else timing.VECTOR_HAZARD
             reads = [dst] * reads_dst + [src] * reads_src
@@ -267,6 +268,19 @@ def test_interlock() -> None:
                 last = is_gemm, cycle
                 if writes:
                     written[dst] = cycle
+            advance = issue or rng.random() < 0.05
+            coming = is_gemm ^ bool(rng.random() < 0.1), *(int(rng.integers(6)) for _ in range(2))
+            coming = *coming, *(bool(rng.integers(2)) for _ in range(2))
+            next_gemm, next_dst, next_src, next_reads_dst, next_reads_src = coming
+            steps = [int(rng.integers(size)) for _ in range(2)]
+            for signal, value in (
+                (dut.advance, advance), (dut.next_gemm, next_gemm), (dut.next_reads_dst, next_reads_dst),
+                (dut.next_reads_src, next_reads_src), (dut.dst_step, steps[0]), (dut.src_step, steps[1]),
+                (dut.dst_from, (next_dst - steps[0]) % size), (dut.src_from, (next_src - steps[1]) % size),
+            ):  # fmt: skip
+                ctx.set(signal, value)
+            if advance:
+                is_gemm, dst, src, reads_dst, reads_src = coming
             await ctx.tick()
 
     dut = Interlock(TINY)

@@ -27,7 +27,7 @@ async def arbitrates(dut: Any) -> None:
     wanted: dict[str, tuple[int, int] | None] = dict.fromkeys(MASTERS)
     presented: tuple[int, int, int] | None = None
     memory: deque[list[int]] = deque()  # accepted bursts: master, beats left
-    granted_bursts = delivered = 0
+    granted_bursts = delivered = delivered_before = 0
     offered = False
     stop = False
     counts = dict.fromkeys(MASTERS, 0)
@@ -51,7 +51,8 @@ async def arbitrates(dut: Any) -> None:
         assert pins["arvalid"] == (presented is not None)
         if presented is not None:
             assert (pins["arid"], pins["arword"], pins["arbeats"]) == presented
-        assert pins["outstanding"] == (granted_bursts > delivered)
+        assert pins["outstanding"] == (granted_bursts > delivered_before)
+        delivered_before = delivered
         free = (presented is None or arready) and not stop
         winner = next((m for m in MASTERS if wanted[m]), None) if free else None
         assert [pins[f"{m}_granted"] for m in MASTERS] == [m == winner for m in MASTERS]

@@ -61,16 +61,18 @@ async def copies(dut: Any) -> None:
         lows = dict(zip(("low", "high"), outputs, strict=True)) if outputs else {}
         await pins.drive(instruction=shown, start=0, **lows)
         start = started < len(program) and pins["free"] and started - done < IN_FLIGHT and rng.random() < 0.6
-        awready, wready = rng.random() < 0.4, rng.random() < 0.6
+        awready, wready = rng.random() < 0.4, bool(accepted) and rng.random() < 0.6
         bvalid = owed_responses > 0 and rng.random() < 0.3
         await pins.drive(start=start, awready=awready, wready=wready, bvalid=bvalid)
         assert pins["bready"]
         if pins["awvalid"]:
             assert (pins["awword"], pins["awbeats"]) == addresses[0]
         if pins["wvalid"]:
-            assert accepted, "data before their address"
+            # Data wait for their address to be presented, not for it to be accepted.
+            assert accepted or pins["awvalid"], "data before their address"
             _, strobes, values = data[0]
-            assert pins["wstrb"] == strobes and pins["wlast"] == (beat_in_burst + 1 == accepted[0])
+            length = accepted[0] if accepted else addresses[0][1]
+            assert pins["wstrb"] == strobes and pins["wlast"] == (beat_in_burst + 1 == length)
             lanes = pins["wdata"].to_bytes(bus, "little")
             assert bytes(lanes[k] for k in range(bus) if strobes >> k & 1) == values
         complete = bvalid and answered + 1 == bursts_until[done]
@@ -79,6 +81,8 @@ async def copies(dut: Any) -> None:
             owed_responses -= 1
             answered += 1
             done += complete
+        if pins["awvalid"] and awready:
+            accepted.append(addresses.popleft()[1])
         if pins["wvalid"] and wready:
             data.popleft()
             beat_in_burst += 1
@@ -86,8 +90,6 @@ async def copies(dut: Any) -> None:
                 accepted.popleft()
                 beat_in_burst = 0
                 owed_responses += 1
-        if pins["awvalid"] and awready:
-            accepted.append(addresses.popleft()[1])
         if pins["read"]:
             at = pins["word"] * bus
             outputs = (
@@ -118,7 +120,8 @@ async def stop_ends_addresses_only(dut: Any) -> None:
         presented_before_stop = False
         for cycle in range(600):
             stop = cycle >= at
-            await pins.drive(stop=stop, awready=rng.random() < 0.3, wready=rng.random() < 0.7, bvalid=answers > 0)
+            wready = bool(owed) and rng.random() < 0.7
+            await pins.drive(stop=stop, awready=rng.random() < 0.3, wready=wready, bvalid=answers > 0)
             if cycle > at and not presented_before_stop:
                 assert not pins["awvalid"], "an address after stop"
             taken_address = pins["awvalid"] and int(dut.awready.value)
