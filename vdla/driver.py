@@ -203,7 +203,7 @@ def cpu_target(platform: Platform, kernels: KnobSource | None = None) -> CpuTarg
 def _graph_passes(
     graph: Graph, plugins: Sequence[Target], options: CompileOptions
 ) -> tuple[Graph, list[tuple[str, float]]]:
-    """To the integer graph if the model or a target is quantised (else the float graph cleaned up), then the targets' own."""
+    """To the integer graph if the model or a target is quantised (else the float graph cleaned up), then their own."""
     passes: list[GraphPass] = []
     if options.integer or is_quantized(graph) or any(plugin.name == "vdla" for plugin in plugins):
         passes += integer_passes(options.calibration, quantized=is_quantized(graph))
