@@ -20,11 +20,13 @@ class ModelError(CompileError):
 
 @dataclass(frozen=True)
 class Unsupported:
-    """One operator that cannot be imported: the node's name, its ONNX operator and the reason."""
+    """One operator that cannot be imported: the node's name, its ONNX operator and the reason; `needs` names the tensor
+    that would have to be constant, if that is it."""
 
     node: str
     op: str
     reason: str
+    needs: str | None = None
 
     def __str__(self) -> str:
         return f"{self.op} '{self.node}': {self.reason}"

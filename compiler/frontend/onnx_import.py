@@ -15,9 +15,14 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from compiler.errors import ModelError, ShapeError, Unsupported, UnsupportedModelError
+from compiler.frontend import onnx_elementwise, onnx_ops, onnx_recurrent, onnx_reductions, onnx_tensors, onnx_windows
+from compiler.frontend.onnx_functions import expand_functions
 from compiler.frontend.onnx_node import UNREADABLE, Context, NodeView, Reject
-from compiler.frontend.onnx_ops import CONVERTERS, REASONS
+from compiler.frontend.onnx_registry import REASONS, converter_of
 from compiler.graph.ir import Graph, Value
+
+#: importing a family registers its converters
+FAMILIES = (onnx_elementwise, onnx_ops, onnx_recurrent, onnx_reductions, onnx_tensors, onnx_windows)
 
 ModelSource = onnx.ModelProto | str | Path | bytes
 
@@ -25,8 +30,14 @@ _INPUT_TYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.INT8: "int8",
     onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT16: "int16",
+    onnx.TensorProto.UINT16: "uint16",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.UINT32: "uint32",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.DOUBLE: "float64",
+    onnx.TensorProto.BOOL: "bool",
 }
-_CONST_TYPES = {"float32", "int8", "uint8", "int32", "int64", "bool"}
 _OLDEST_OPSET = 7
 
 
@@ -56,23 +67,33 @@ def from_onnx(
     shapes: Mapping[str, Sequence[int]] | None = None,
     batch: int | None = None,
     name: str | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> Graph:
     """Import a model from a ModelProto, a path or bytes.
 
     `shapes` gives shapes of inputs by name and `batch` the extent of a symbolic first axis, for models with
-    dynamic dimensions. Raises ModelError (not ONNX, dynamic shape, non-finite weights, dangling input) and
-    UnsupportedModelError, which lists every operator that cannot be imported.
+    dynamic dimensions; `constants` fixes inputs by name, such as a shape that an operator must know at compile time.
+    Operators without a converter that the model or ONNX defines by others are replaced by them. Raises ModelError (not
+    ONNX, dynamic shape, non-finite weights, dangling input) and UnsupportedModelError, which lists every operator that
+    cannot be imported.
     """
     model = load_model(source)
     label = name or model.graph.name or "model"
     if name is None and isinstance(source, (str, Path)):
         label = Path(source).stem
-    return _Importer(model, label, dict(shapes or {}), batch).run()
+    return _Importer(expand_functions(model), label, dict(shapes or {}), batch, dict(constants or {})).run()
 
 
 class _Importer:
-    def __init__(self, model: onnx.ModelProto, name: str, shapes: dict[str, Sequence[int]], batch: int | None) -> None:
-        self.model, self.name, self.shapes, self.batch = model, name, shapes, batch
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        name: str,
+        shapes: dict[str, Sequence[int]],
+        batch: int | None,
+        constants: dict[str, np.ndarray],
+    ) -> None:
+        self.model, self.name, self.shapes, self.batch, self.constants = model, name, shapes, batch, constants
         self.graph = Graph(name)
         self.values: dict[str, Value | None] = {}
         self.unsupported: list[Unsupported] = []
@@ -96,7 +117,7 @@ class _Importer:
         context = Context(self.graph, self.opset, outputs)
         for index, proto in enumerate(self.model.graph.node):
             view = NodeView.read(proto, index)
-            if not any(view.outputs[:1]):
+            if not any(view.outputs):
                 raise self._error(f"{view.op} '{view.name}' has no output")
             for operand in view.inputs:
                 if operand and operand not in defined:
@@ -125,23 +146,25 @@ class _Importer:
                 array = numpy_helper.to_array(tensor)
             except UNREADABLE as error:
                 raise self._error(f"weight '{tensor.name}' cannot be read ({error})") from None
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                count = int(array.size - np.isfinite(array).sum())
+                raise self._error(f"weight '{tensor.name}' holds {count} non-finite values (NaN or infinity)")
             self.values[tensor.name] = self.constant(array, tensor.name)
+        for name, array in self.constants.items():
+            self.values[name] = self.constant(np.asarray(array), name)
 
     def constant(self, array: np.ndarray, name: str) -> Value:
-        """Check a constant (element type, finite) and add it; ModelError naming the tensor."""
-        if array.dtype.name not in _CONST_TYPES:
+        """Check a constant's element type and add it; ModelError naming the tensor."""
+        if array.dtype.name not in _INPUT_TYPES.values():
             raise self._error(
                 f"tensor '{name}' has element type {array.dtype}; "
-                f"convert the model to float32 (supported: {', '.join(sorted(_CONST_TYPES))})"
+                f"convert the model to float32 (supported: {', '.join(sorted(_INPUT_TYPES.values()))})"
             )
-        if array.dtype == np.float32 and not np.isfinite(array).all():
-            count = int(array.size - np.isfinite(array).sum())
-            raise self._error(f"weight '{name}' holds {count} non-finite values (NaN or infinity)")
         return self.graph.const(array, name)
 
     def _inputs(self) -> None:
         known = {entry.name for entry in self.model.graph.input}
-        for name in self.shapes:
+        for name in (*self.shapes, *self.constants):
             if name not in known:
                 raise ModelError(f"model '{self.name}' has no input '{name}'; its inputs are {sorted(known)}")
         for entry in self.model.graph.input:
@@ -151,7 +174,9 @@ class _Importer:
             if tensor.elem_type not in _INPUT_TYPES:
                 known_types = onnx.TensorProto.DataType.items()
                 kind = next((k for k, number in known_types if number == tensor.elem_type), str(tensor.elem_type))
-                raise self._error(f"input '{entry.name}' is {kind}; float32, int8 or uint8 is needed")
+                raise self._error(
+                    f"input '{entry.name}' is {kind}; supported are {', '.join(sorted(_INPUT_TYPES.values()))}"
+                )
             self.values[entry.name] = self.graph.input(entry.name, self._shape(entry), _INPUT_TYPES[tensor.elem_type])
 
     def _shape(self, entry: onnx.ValueInfoProto) -> tuple[int, ...]:
@@ -193,7 +218,7 @@ class _Importer:
 
     def _convert(self, context: Context, proto: onnx.NodeProto, view: NodeView) -> None:
         operands = [self.values[operand] if operand else None for operand in view.inputs]
-        converter = CONVERTERS.get(view.op) if proto.domain in ("", "ai.onnx") else None
+        converter = converter_of(view.op, proto.domain)
         blocked = any(operand and self.values[operand] is None for operand in view.inputs)
         for output in view.outputs:
             self.values[output] = None
@@ -203,6 +228,8 @@ class _Importer:
                 if len(folded) != len(view.outputs):
                     raise Reject(f"it has {len(view.outputs)} outputs, {len(folded)} are defined")
                 for output, array in zip(view.outputs, folded, strict=True):
+                    if 0 in array.shape and array.ndim > 1:  # an empty vector may be a shape
+                        raise Reject(f"its output is empty: shape {array.shape}")
                     self.values[output] = self.constant(array, output)
                 return
             if converter is None:
@@ -211,11 +238,16 @@ class _Importer:
             if blocked:
                 return  # an operand comes from an operator already reported
             result = converter(context, view, operands)
+            results = result if isinstance(result, tuple) else (result,)
+            empty = next((value for value in results if 0 in value.shape), None)
+            if empty is not None:
+                raise Reject(f"its output is empty: shape {empty.shape}")
         except (Reject, ShapeError) as error:
-            self.unsupported.append(Unsupported(view.name, view.op, str(error)))
+            needs = error.needs if isinstance(error, Reject) else None
+            self.unsupported.append(Unsupported(view.name, view.op, str(error), needs))
             return
-        self.values[view.outputs[0]] = result
-        for output in view.outputs[1:]:
+        self.values.update(zip(view.outputs, results, strict=False))
+        for output in view.outputs[len(results) :]:
             if output in self.consumed:
                 reason = f"its output '{output}' is not implemented"
                 self.unsupported.append(Unsupported(view.name, view.op, reason))

@@ -18,7 +18,14 @@ UNREADABLE = (OSError, LookupError, TypeError, ValueError, onnx.checker.Validati
 
 
 class Reject(Exception):
-    """A converter's reason for not taking an operator; it becomes an entry of UnsupportedModelError."""
+    """A converter's reason for not taking an operator; it becomes an entry of UnsupportedModelError.
+
+    needs: the tensor that would have to be constant.
+    """
+
+    def __init__(self, reason: str, needs: str | None = None) -> None:
+        super().__init__(reason)
+        self.needs = needs
 
 
 @dataclass(frozen=True)
@@ -91,18 +98,23 @@ class Context:
         inputs: Sequence[Value],
         attrs: Mapping[str, Any] | None = None,
         quant: QuantInfo | None = None,
+        output: int = 0,
     ) -> Value:
-        """Append the step that produces the ONNX node's own output, under its name."""
-        tensor = node.outputs[0]
+        """Append the step that produces one of the ONNX node's own outputs (by default the first), under its name."""
+        tensor = node.outputs[output]
         return self.graph.op(op, inputs, attrs, name=node.name, output=tensor, origin=tensor, quant=quant)
 
     def constant(self, array: np.ndarray, name: str) -> Value:
         """Add a constant that the conversion makes."""
         return self.graph.const(array, name)
 
+    def number(self, node: NodeView, number: float, like: Value) -> Value:
+        """A scalar constant of the element type of `like`."""
+        return self.graph.const(np.array(number, dtype=like.dtype), f"{node.name}.{number:g}")
+
     def foldable(self, node: NodeView, operands: Sequence[Value | None], convertible: bool) -> bool:
         """Whether a node is shape arithmetic, to be computed at import rather than converted."""
-        if node.op == "Shape":
+        if node.op in ("Shape", "Size"):
             return bool(operands) and operands[0] is not None
         if node.op in ("QuantizeLinear", "DequantizeLinear", "Constant") or not node.inputs:
             return node.op in ("Constant", "ConstantOfShape") and bool(node.outputs)
@@ -117,6 +129,9 @@ class Context:
             assert operands[0] is not None
             shape = operands[0].shape
             return [np.array(shape[node.integer("start") : node.integer("end", len(shape))], dtype=np.int64)]
+        if node.op == "Size":
+            assert operands[0] is not None
+            return [np.array(math.prod(operands[0].shape), dtype=np.int64)]
         if node.op == "Constant":
             return [_constant(node)]
         from onnx.reference import ReferenceEvaluator  # slow to import, and few models need it
@@ -174,7 +189,7 @@ def const_of(operands: Sequence[Value | None], index: int, what: str) -> np.ndar
     if value is None:
         return None
     if value.const is None:
-        raise Reject(f"{what} must be a constant, not computed at run time")
+        raise Reject(f"{what} must be a constant, not computed at run time", value.origin or value.name)
     return value.const
 
 
@@ -214,17 +229,19 @@ def is_weight(value: Value) -> bool:
 
 
 def window_attrs(node: NodeView, x: Value, kernel: Sequence[int]) -> dict[str, Any]:
-    """strides, pads (top, left, bottom, right) and dilations of a two-dimensional window, auto_pad resolved."""
-    if len(x.shape) != 4 or len(kernel) != 2:
-        raise Reject(f"only two-dimensional windows on [N,C,H,W] are implemented, the input is {x.shape}")
-    strides, dilations = node.integers("strides", (1, 1), 2), node.integers("dilations", (1, 1), 2)
+    """strides, pads (before each axis, behind each axis) and dilations of a window, auto_pad resolved."""
+    rank = len(x.shape) - 2
+    if rank < 1 or len(kernel) != rank:
+        raise Reject(f"the kernel {tuple(kernel)} does not fit the input {x.shape}")
+    ones = (1,) * rank
+    strides, dilations = node.integers("strides", ones, rank), node.integers("dilations", ones, rank)
     if min(*kernel, *strides, *dilations) < 1:
         raise Reject(f"kernel {tuple(kernel)}, strides {strides} and dilations {dilations} must be positive")
     mode = node.text("auto_pad", "NOTSET")
     if mode == "NOTSET":
-        pads = node.integers("pads", (0, 0, 0, 0), 4)
+        pads = node.integers("pads", (0, 0) * rank, 2 * rank)
     elif mode == "VALID":
-        pads = (0, 0, 0, 0)
+        pads = (0, 0) * rank
     elif mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise Reject(f"auto_pad '{mode}' is unknown")
     else:

@@ -1,9 +1,8 @@
-"""Converters from single ONNX operators to graph operators."""
+"""Converters of the ONNX operators of classic networks: matrix products, normalisation, shapes, quantisation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,38 +17,12 @@ from compiler.frontend.onnx_node import (
     is_weight,
     need,
     optional,
-    scalar_of,
-    window_attrs,
 )
+from compiler.frontend.onnx_registry import register_converter
 from compiler.graph.ir import QuantInfo, Value
 
-Converter = Callable[[Context, NodeView, list[Value | None]], Value]
-CONVERTERS: dict[str, Converter] = {}
-REASONS: dict[str, str] = dict.fromkeys(
-    ("QLinearConv", "QLinearMatMul", "QLinearAdd", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
-    "QOperator format is not imported; export the model in QDQ format",
-)
 
-
-def _converter(*names: str) -> Callable[[Converter], Converter]:
-    def add(function: Converter) -> Converter:
-        for name in names:
-            CONVERTERS[name] = function
-        return function
-
-    return add
-
-
-@_converter("Conv")
-def _conv(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    x, w = need(operands, 0, "the input"), need(operands, 1, "the weight")
-    attrs = window_attrs(node, x, w.shape[2:])
-    bias = optional(operands, 2)
-    inputs = [x, w] if bias is None else [x, w, bias]
-    return context.finish(node, "conv2d", inputs, {**attrs, "groups": node.integer("group", 1)})
-
-
-@_converter("BatchNormalization")
+@register_converter("BatchNormalization")
 def _batch_norm(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     if node.integer("training_mode"):
         raise Reject("training mode is not implemented; export the model for inference")
@@ -60,7 +33,7 @@ def _batch_norm(context: Context, node: NodeView, operands: list[Value | None]) 
     return context.finish(node, "batch_norm", inputs, {"epsilon": epsilon})
 
 
-@_converter("Gemm")
+@register_converter("Gemm")
 def _gemm(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     a, b, c = need(operands, 0, "A"), need(operands, 1, "B"), optional(operands, 2)
     alpha, beta = node.number("alpha", 1.0), node.number("beta", 1.0)
@@ -69,11 +42,11 @@ def _gemm(context: Context, node: NodeView, operands: list[Value | None]) -> Val
     if not node.integer("transB"):
         b = context.emit(node, "transpose", [b], {"perm": (1, 0)})
     if alpha != 1.0:
-        b = context.emit(node, "mul", [b, context.constant(np.array(alpha, dtype=np.float32), f"{node.name}.alpha")])
+        b = context.emit(node, "mul", [b, context.number(node, alpha, b)])
     if c is None or beta == 0.0:
         return context.finish(node, "dense", [a, b])
     if beta != 1.0:
-        c = context.emit(node, "mul", [c, context.constant(np.array(beta, dtype=np.float32), f"{node.name}.beta")])
+        c = context.emit(node, "mul", [c, context.number(node, beta, c)])
     if math.prod(c.shape) == b.shape[0] == c.shape[-1] if c.shape else False:
         if len(c.shape) != 1:
             c = context.emit(node, "reshape", [c], {"shape": (b.shape[0],)})
@@ -81,112 +54,41 @@ def _gemm(context: Context, node: NodeView, operands: list[Value | None]) -> Val
     return context.finish(node, "add", [context.emit(node, "dense", [a, b]), c])
 
 
-@_converter("MatMul")
+@register_converter("MatMul")
 def _matmul(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    a, b = need(operands, 0, "A"), need(operands, 1, "B")
-    if len(a.shape) == 2 and len(b.shape) == 2 and is_weight(b):
+    return matmul(context, node, need(operands, 0, "A"), need(operands, 1, "B"))
+
+
+def matmul(context: Context, node: NodeView, a: Value, b: Value) -> Value:
+    """numpy's matmul: vectors are rows on the left and columns on the right."""
+    if len(a.shape) == 2 and len(b.shape) == 2 and is_weight(b) and a.dtype == "float32":
         return context.finish(node, "dense", [a, context.emit(node, "transpose", [b], {"perm": (1, 0)})])
-    return context.finish(node, "matmul", [a, b])
+    if len(a.shape) > 1 and len(b.shape) > 1:
+        return context.finish(node, "matmul", [a, b])
+    shape = (*a.shape[:-1], *b.shape[:-2], *b.shape[1:][-1:])
+    if len(a.shape) == 1:
+        a = context.emit(node, "reshape", [a], {"shape": (1, *a.shape)})
+    if len(b.shape) == 1:
+        b = context.emit(node, "reshape", [b], {"shape": (*b.shape, 1)})
+    return context.finish(node, "reshape", [context.emit(node, "matmul", [a, b])], {"shape": shape})
 
 
-def _elementwise(onnx_name: str, op: str, arity: int) -> None:
-    @_converter(onnx_name)
-    def convert(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-        return context.finish(node, op, [need(operands, i, "an operand") for i in range(arity)])
+@register_converter("MatMulInteger")
+def _matmul_integer(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
+    factors = []
+    for index in (0, 1):
+        wide = context.emit(node, "cast", [need(operands, index, "a factor")], {"dtype": "int32"})
+        zero = optional(operands, index + 2)
+        if zero is not None:
+            zero = context.emit(node, "cast", [zero], {"dtype": "int32"})
+            if index == 0 and len(zero.shape) == 1:  # one for each row
+                zero = context.emit(node, "reshape", [zero], {"shape": (*zero.shape, 1)})
+            wide = context.emit(node, "sub", [wide, zero])
+        factors.append(wide)
+    return matmul(context, node, *factors)
 
 
-for _name, _op in (("Relu", "relu"), ("Sigmoid", "sigmoid"), ("Tanh", "tanh"), ("Exp", "exp"), ("Sqrt", "sqrt")):
-    _elementwise(_name, _op, 1)
-for _name, _op in (("Neg", "neg"), ("Abs", "abs"), ("Identity", "identity")):
-    _elementwise(_name, _op, 1)
-for _name, _op in (("Add", "add"), ("Sub", "sub"), ("Mul", "mul"), ("Div", "div")):
-    _elementwise(_name, _op, 2)
-
-
-@_converter("Dropout")
-def _dropout(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    if scalar_of(operands, 2, "training_mode"):
-        raise Reject("training mode is not implemented; export the model for inference")
-    return context.finish(node, "identity", [need(operands, 0, "the input")])
-
-
-@_converter("Clip")
-def _clip(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    bounds = []
-    for index, key, default in ((1, "min", -np.inf), (2, "max", np.inf)):
-        given = scalar_of(operands, index, key)
-        bounds.append(node.number(key, default) if given is None else given)
-    low, high = bounds
-    if low > high:
-        raise Reject(f"min {low:g} exceeds max {high:g}")
-    if (low, high) == (0.0, np.inf):
-        return context.finish(node, "relu", [need(operands, 0, "the input")])
-    return context.finish(node, "clip", [need(operands, 0, "the input")], {"low": low, "high": high})
-
-
-def _ceil_pads(x: Value, kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int]) -> tuple[int, ...]:
-    """The pads with which floor division gives ceil_mode's extent (a window never starts behind the input)."""
-    result = list(pads)
-    for i in range(2):
-        size, before, after = x.shape[2 + i], pads[i], pads[2 + i]
-        count = -(-(size + before + after - kernel[i]) // strides[i]) + 1
-        if (count - 1) * strides[i] >= size + before:
-            count -= 1
-        result[2 + i] = max(after, (count - 1) * strides[i] + kernel[i] - size - before)
-    return tuple(result)
-
-
-@_converter("MaxPool", "AveragePool")
-def _pool(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    x = need(operands, 0, "the input")
-    if any(node.outputs[1:]):
-        raise Reject("the Indices output is not implemented")
-    kernel = node.integers("kernel_shape", (), 2)
-    attrs = window_attrs(node, x, kernel)
-    if attrs.pop("dilations") != (1, 1):
-        raise Reject("dilated pooling is not implemented")
-    attrs["kernel"] = kernel
-    ceil_mode = bool(node.integer("ceil_mode"))
-    pads = _ceil_pads(x, kernel, attrs["strides"], attrs["pads"]) if ceil_mode else attrs["pads"]
-    if node.op == "MaxPool":
-        return context.finish(node, "max_pool2d", [x], {**attrs, "pads": pads})
-    if pads != attrs["pads"]:
-        raise Reject("ceil_mode that adds a partial window is not implemented for averages")
-    return context.finish(
-        node, "avg_pool2d", [x], {**attrs, "count_include_pad": bool(node.integer("count_include_pad"))}
-    )
-
-
-@_converter("GlobalAveragePool", "GlobalMaxPool")
-def _global_pool(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    x = need(operands, 0, "the input")
-    if len(x.shape) != 4:
-        raise Reject(f"only [N,C,H,W] is implemented, the input is {x.shape}")
-    op = "avg_pool2d" if node.op == "GlobalAveragePool" else "max_pool2d"
-    return context.finish(node, op, [x], {"kernel": x.shape[2:], "strides": (1, 1)})
-
-
-@_converter("ReduceMean", "ReduceSum", "ReduceMax")
-def _reduce(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    x = need(operands, 0, "the input")
-    given = integers_of(operands, 1, "axes")
-    listed = node.integers("axes", ()) if given is None else given
-    if not listed and node.integer("noop_with_empty_axes"):
-        return context.finish(node, "identity", [x])
-    rank = len(x.shape)
-    axes = tuple(sorted(axis_of(axis, rank) for axis in (listed or range(rank))))
-    keepdims = bool(node.integer("keepdims", 1))
-    if node.op == "ReduceMean" and rank == 4 and axes == (2, 3):
-        window = {"kernel": x.shape[2:], "strides": (1, 1)}
-        if keepdims:
-            return context.finish(node, "avg_pool2d", [x], window)
-        pooled = context.emit(node, "avg_pool2d", [x], window)
-        return context.finish(node, "reshape", [pooled], {"shape": x.shape[:2]})
-    op = {"ReduceMean": "reduce_mean", "ReduceSum": "reduce_sum", "ReduceMax": "reduce_max"}[node.op]
-    return context.finish(node, op, [x], {"axes": axes, "keepdims": keepdims})
-
-
-@_converter("Softmax")
+@register_converter("Softmax")
 def _softmax(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     rank = len(x.shape)
@@ -198,7 +100,7 @@ def _softmax(context: Context, node: NodeView, operands: list[Value | None]) -> 
     return context.finish(node, "reshape", [context.emit(node, "softmax", [flat], {"axis": 1})], {"shape": x.shape})
 
 
-@_converter("Flatten")
+@register_converter("Flatten")
 def _flatten(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     rank, axis = len(x.shape), node.integer("axis", 1)
@@ -207,7 +109,7 @@ def _flatten(context: Context, node: NodeView, operands: list[Value | None]) -> 
     return context.finish(node, "reshape", [x], {"shape": shape})
 
 
-@_converter("Reshape")
+@register_converter("Reshape")
 def _reshape(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     wanted = integers_of(operands, 1, "the shape")
@@ -227,7 +129,7 @@ def _reshape(context: Context, node: NodeView, operands: list[Value | None]) -> 
     return context.finish(node, "reshape", [x], {"shape": tuple(wanted)})
 
 
-@_converter("Squeeze", "Unsqueeze")
+@register_converter("Squeeze", "Unsqueeze")
 def _squeeze(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     given = integers_of(operands, 1, "axes")
@@ -248,36 +150,17 @@ def _squeeze(context: Context, node: NodeView, operands: list[Value | None]) -> 
     return context.finish(node, "reshape", [x], {"shape": tuple(shape)})
 
 
-@_converter("Transpose")
+@register_converter("Transpose")
 def _transpose(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     perm = node.integers("perm", tuple(reversed(range(len(x.shape)))))
     return context.finish(node, "transpose", [x], {"perm": perm})
 
 
-@_converter("Concat")
+@register_converter("Concat")
 def _concat(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     values = [need(operands, i, "an operand") for i in range(len(operands))]
     return context.finish(node, "concat", values, {"axis": axis_of(node.integer("axis"), len(values[0].shape))})
-
-
-@_converter("Pad")
-def _pad(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
-    x = need(operands, 0, "the input")
-    if (mode := node.text("mode", "constant")) != "constant":
-        raise Reject(f"mode '{mode}' is not implemented, only constant")
-    given, axes = integers_of(operands, 1, "pads"), integers_of(operands, 3, "axes")
-    value = scalar_of(operands, 2, "the value")
-    pads = node.integers("pads", ()) if given is None else given
-    fill = node.number("value", 0.0) if value is None else value
-    rank = len(x.shape)
-    listed = list(range(rank)) if axes is None else [axis_of(axis, rank) for axis in axes]
-    if len(pads) != 2 * len(listed):
-        raise Reject(f"{len(pads)} pads do not fit {len(listed)} axes")
-    before, after = [0] * rank, [0] * rank
-    for i, axis in enumerate(listed):
-        before[axis], after[axis] = pads[i], pads[len(listed) + i]
-    return context.finish(node, "pad", [x], {"before": tuple(before), "after": tuple(after), "value": fill})
 
 
 def _scale_and_zero_point(node: NodeView, operands: list[Value | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -299,7 +182,7 @@ def _scale_and_zero_point(node: NodeView, operands: list[Value | None]) -> tuple
     return scale, zero_point
 
 
-@_converter("QuantizeLinear")
+@register_converter("QuantizeLinear")
 def _quantize(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     scale, zero_point = _scale_and_zero_point(node, operands)
@@ -320,7 +203,7 @@ def _quantize(context: Context, node: NodeView, operands: list[Value | None]) ->
     return context.finish(node, "quantize", [x], attrs, quant)
 
 
-@_converter("DequantizeLinear")
+@register_converter("DequantizeLinear")
 def _dequantize(context: Context, node: NodeView, operands: list[Value | None]) -> Value:
     x = need(operands, 0, "the input")
     scale, zero_point = _scale_and_zero_point(node, operands)

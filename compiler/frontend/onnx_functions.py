@@ -1,0 +1,47 @@
+"""Operators that a model or ONNX itself defines by other operators, replaced by their definition."""
+
+from __future__ import annotations
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import inliner
+
+from compiler.frontend.onnx_registry import REASONS, converter_of
+
+# Defined by a loop; with constant operands it is computed at import.
+_KEPT = frozenset({"Range", "SequenceMap", *REASONS})
+_DEEPEST = 8
+
+
+def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every operator that has no converter, but a definition by other operators, replaced by it."""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    for _ in range(_DEEPEST):
+        local = {(function.domain, function.name) for function in model.functions}
+        found = {
+            (node.domain, node.op_type)
+            for node in model.graph.node
+            if isinstance(node.op_type, str)  # bytes, in a damaged file
+            and isinstance(node.domain, str)
+            and converter_of(node.op_type, node.domain) is None
+            and ((node.domain, node.op_type) in local or _is_defined(node, versions))
+        }
+        if not found:
+            break
+        try:
+            model = inliner.inline_selected_functions(model, sorted(found), False, True)
+        except (RuntimeError, TypeError, ValueError, DecodeError, onnx.shape_inference.InferenceError):
+            break  # what is left is reported as not implemented
+    return model
+
+
+def _is_defined(node: onnx.NodeProto, versions: dict[str, int]) -> bool:
+    """Whether ONNX defines a node's operator by others."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    if node.op_type in _KEPT or domain not in versions:
+        return False
+    try:
+        schema = onnx.defs.get_schema(node.op_type, versions[domain], domain)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(getattr(schema, "has_function", False) or getattr(schema, "has_context_dependent_function", False))
