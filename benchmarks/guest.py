@@ -34,12 +34,12 @@ EMULATORS: Mapping[str, tuple[str, ...]] = {
 _COUNT = re.compile(r"^instructions: (\d+)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
 class GuestError(Exception):
     """A program of the guest that failed: its exit code and what it said."""
 
-    code: int
-    message: str
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"exit code {code}: {message}")
+        self.code, self.message = code, message
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from compiler.backend.aot.elf import fill_section
+from compiler.backend.aot.elf import replace_section
 from compiler.backend.aot.header import exports, header
 from compiler.backend.aot.interface import CONSTANTS_SECTION, interface_ir
-from compiler.backend.aot.program import Program
+from compiler.backend.aot.program import ALIGNMENT, Program
 from compiler.backend.cpu import compile_kernels
 from compiler.backend.cpu.platforms import Platform
 from compiler.backend.llvm import Machine
@@ -48,4 +48,5 @@ def build(program: Program, platform: Platform, pool: str, *, kit_version: str, 
         more=[interface, pool],
         exports=exports(prefix),
     )
-    return Built(fill_section(image, CONSTANTS_SECTION, program.constants), header(program, prefix))
+    constants = program.constants or bytes(1)
+    return Built(replace_section(image, CONSTANTS_SECTION, constants, ALIGNMENT), header(program, prefix))

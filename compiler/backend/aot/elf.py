@@ -1,4 +1,4 @@
-"""ELF files, as far as deployment needs them: filling a section of an object in."""
+"""ELF files, as far as deployment needs them: a section's content exchanged."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ import struct
 from compiler.errors import CodegenError
 
 
-def fill_section(image: bytes, name: str, content: bytes) -> bytes:
-    """An object in which the section `name`, which must have room, begins with `content`.
+def replace_section(image: bytes, name: str, content: bytes, alignment: int) -> bytes:
+    """An object whose section `name` holds `content`, at a multiple of `alignment` bytes in the file.
 
-    LLVM takes long to read large constants as text; so it is given zeros, and the bytes come in here.
+    LLVM takes long over large constants, and what it makes of a network without its weights can be kept and used again;
+    so it is given a byte in their place. The content goes to the end of the file, where the section's header sends
+    whoever reads it.
 
     Raises:
-        CodegenError: there is no such section, or it is too small.
+        CodegenError: there is no such section.
     """
     wide = image[4] == 2
-    e_shoff = struct.unpack_from("<Q" if wide else "<I", image, 40 if wide else 32)[0]
+    headers = struct.unpack_from("<Q" if wide else "<I", image, 40 if wide else 32)[0]
     size, count, names = struct.unpack_from("<HHH", image, 58 if wide else 46)
-
-    def section(i: int) -> tuple[int, int, int]:
-        """Name, offset and size of a section."""
-        at = e_shoff + i * size
-        label = struct.unpack_from("<I", image, at)[0]
-        start, length = struct.unpack_from("<QQ" if wide else "<II", image, at + (24 if wide else 16))
-        return label, start, length
-
-    texts = section(names)[1]
-    for i in range(count):
-        label, start, length = section(i)
-        end = image.index(b"\0", texts + label)
-        if image[texts + label : end] == name.encode():
-            if length < len(content):
-                raise CodegenError(f"section {name} holds {length} bytes, not {len(content)}")
-            return b"".join([image[:start], content, image[start + len(content) :]])
+    place, place_at = ("<QQ", 24) if wide else ("<II", 16)  # of a section's offset and size in its header
+    texts = struct.unpack_from(place, image, headers + names * size + place_at)[0]
+    for header in range(headers, headers + count * size, size):
+        text = texts + struct.unpack_from("<I", image, header)[0]
+        if image[text : image.index(b"\0", text)] == name.encode():
+            out = bytearray(image)
+            out.extend(bytes(-len(out) % alignment))
+            struct.pack_into(place, out, header + place_at, len(out), len(content))
+            out.extend(content)
+            return bytes(out)
     raise CodegenError(f"the object has no section {name}")

@@ -18,6 +18,7 @@ ERRORS = (
     ("OUT_OF_MEMORY", "the workspace cannot be allocated"),
     ("ARENA_TOO_SMALL", "the arena has fewer bytes than workspace_bytes"),
     ("MISALIGNED", "the arena is not aligned to 64 bytes, or a tensor not to its element"),
+    ("NO_TILES", "the system gives no permission to use the processor's tile registers (AMX)"),
 )
 """Error codes in order, from 0: name and meaning."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from compiler.backend.aot.header import ABI_VERSION, DTYPES, ERRORS
 from compiler.backend.aot.program import ALIGNMENT, Place, Program
 from compiler.graph.ir import Value
-from compiler.ir import ITEM_BYTES
+from compiler.ir import ITEM_BYTES, Call, PrimFunc, stmt_exprs, walk_expr, walk_stmt
 
 CONSTANTS_SECTION = ".rodata.vdla"
 _CODES = {name: i for i, (name, _) in enumerate(ERRORS)}
@@ -17,6 +17,7 @@ _FUNCTIONS = """
 declare ptr @malloc({word})
 declare void @free(ptr)
 declare ptr @memcpy(ptr, ptr, {word})
+declare {word} @syscall({word}, ...)
 declare void @vdla_pool_set_threads(i32)
 {kernels}
 
@@ -49,6 +50,8 @@ entry:
   br i1 %nowhere, label %end, label %clear
 clear:
   store ptr null, ptr %model
+{permission}
+begin:
   %own = icmp eq ptr %arena, null
   br i1 %own, label %allocate, label %check
 allocate:
@@ -76,7 +79,7 @@ done:
   store ptr %workspace, ptr %model
   br label %end
 end:
-  %code = phi i32 [ {BAD_ARGUMENT}, %entry ], [ {OUT_OF_MEMORY}, %allocate ], [ {ARENA_TOO_SMALL}, %check ], [ {MISALIGNED}, %enough ], [ 0, %done ]
+  %code = phi i32 [ {BAD_ARGUMENT}, %entry ], {refused}[ {OUT_OF_MEMORY}, %allocate ], [ {ARENA_TOO_SMALL}, %check ], [ {MISALIGNED}, %enough ], [ 0, %done ]
   ret i32 %code
 }}
 
@@ -114,16 +117,25 @@ go:
 }}
 """  # noqa: E501
 
+# What begins the names of LLVM's functions that use tile registers.
+_TILES = ("llvm.x86.ldtilecfg", "llvm.x86.tile", "llvm.x86.tdp")
+# arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA): Linux lends the tile registers to processes that ask.
+_PERMISSION = """\
+  %asked = call i64 (i64, ...) @syscall(i64 158, i64 4131, i64 18)
+  %refused = icmp ne i64 %asked, 0
+  br i1 %refused, label %end, label %begin"""
+
 
 def interface_ir(program: Program, prefix: str, platform: str, kit_version: str, triple: str, word: str) -> str:
     """The interface as a module. `word`: the integer type of the size of an object ("i64")."""
     inputs = [(value.name, value) for value in program.inputs]
     calls = _Calls(program, prefix, word)
+    tiles = any(_uses_tiles(kernel.func) for kernel, _ in program.calls)
     texts = [*[text for _, text in ERRORS], "unknown error"]
     data = [
         f'target triple = "{triple}"',
-        f"@{prefix}_constants = weak hidden constant [{max(len(program.constants), 1)} x i8] zeroinitializer, "
-        f'section "{CONSTANTS_SECTION}", align {ALIGNMENT}',
+        # A byte stands for all of them (see replace_section); weak, so that LLVM relies on neither it nor its size.
+        f'@{prefix}_constants = weak hidden constant i8 0, section "{CONSTANTS_SECTION}", align {ALIGNMENT}',
         *_strings("error_text", texts),
         f"@error_texts = internal constant [{len(texts)} x ptr] [{_list('ptr', '@error_text', len(texts))}]",
         *_strings("about", [program.name, platform, kit_version]),
@@ -138,6 +150,8 @@ def interface_ir(program: Program, prefix: str, platform: str, kit_version: str,
         prefix=prefix,
         word=word,
         kernels="\n".join(calls.declarations),
+        permission=_PERMISSION if tiles else "  br label %begin",
+        refused=f"[ {_CODES['NO_TILES']}, %clear ], " if tiles else "",
         errors=len(ERRORS),
         texts=len(texts),
         workspace=program.workspace_bytes,
@@ -151,6 +165,18 @@ def interface_ir(program: Program, prefix: str, platform: str, kit_version: str,
         **_CODES,
     )
     return "\n".join(data) + functions
+
+
+def _uses_tiles(func: PrimFunc) -> bool:
+    """Whether a kernel calls for x86's tile registers."""
+    calls = (
+        node
+        for statement in walk_stmt(func.body)
+        for root in stmt_exprs(statement)
+        for node in walk_expr(root)
+        if isinstance(node, Call) and node.name == "llvm.call"
+    )
+    return any(str(node.args[0]).startswith(_TILES) for node in calls)
 
 
 class _Calls:
@@ -205,7 +231,7 @@ class _Calls:
             return f"%{place.kind}.{place.at}"
         base = "%model" if place.kind == "workspace" else f"@{self._prefix}_constants"
         self._serial += 1
-        self.lines.append(f"  %a{self._serial} = getelementptr inbounds i8, ptr {base}, i32 {place.at}")
+        self.lines.append(f"  %a{self._serial} = getelementptr i8, ptr {base}, i64 {place.at}")
         return f"%a{self._serial}"
 
 

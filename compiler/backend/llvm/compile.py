@@ -15,6 +15,7 @@ from compiler.ir import PrimFunc
 from compiler.ir.verify import verify
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.$]*")
+_PROCESSORS_OWN = re.compile(r"llvm\.(x86|aarch64|arm)\.")
 #: symbols that generated code may call
 _TAKEN = frozenset(
     "malloc free memcpy memset memmove expf exp logf log tanhf tanh erff erf powf pow floorf floor ceilf ceil "
@@ -76,4 +77,11 @@ def compile_functions(
         list(more),
         None if exports is None else sorted(exports),
     )
-    return cached(funcs, settings, lambda: machine.compile([str(_module(funcs, machine)), *more], exports))
+
+    def compiled() -> bytes:
+        module = _module(funcs, machine)
+        # Whether a processor has what a schedule declares, LLVM alone knows.
+        declared = any(_PROCESSORS_OWN.match(name) for name in module.globals)
+        return machine.compile([str(module), *more], exports, isolated=declared)
+
+    return cached(funcs, settings, compiled)
