@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.backend.cpu.parallel import parallelize
+from compiler.backend.cpu.parallel import TASKS, parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr
 from compiler.ops.compute import PADDING, WINDOW
@@ -24,6 +24,8 @@ from compiler.tune.space import Knobs
 
 #: the tag of a dense convolution's stage
 DIRECT = "cpu.direct"
+#: what is outermost around the tiles of an output: channels, rows of pixels, or pixels
+ORDERS = ("channels", "rows", "pixels")
 # So many multiply-accumulates are written out at most.
 _UNROLLED = 128
 
@@ -127,15 +129,17 @@ def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
     oo, oi = out.split(o, factor=tile.vectors)
     ho, hi = out.split(h, factor=tile.rows)
     wo, wi = out.split(w, factor=tile.columns)
-    out.reorder(n, oo, ho, wo, hi, wi, oi, lane)
+    outer = {"channels": (oo, ho, wo), "rows": (ho, oo, wo), "pixels": (ho, wo, oo)}[knobs.choice("order", ORDERS)]
+    out.reorder(n, *outer, hi, wi, oi, lane)
     for axis in (hi, wi, oi):
         out.unroll(axis)
     out.vectorize(lane)
-    conv.compute_at(out, wo)
-    parallelize(out, [n, oo, ho])
+    conv.compute_at(out, outer[2])
+    parallelize(out, [n, *outer[:2]], knobs.choice("tasks", TASKS))
     _, co, ch, cw, clane = conv.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    reduce = conv.op.reduce_axis
-    conv.reorder(*reduce, ch, cw, co, clane)
+    rc, rh, rw, *inner = conv.op.reduce_axis
+    window_inside = knobs.choice("reduction", ("window inside", "channels inside")) == "window inside"
+    conv.reorder(*((rc, rh, rw) if window_inside else (rh, rw, rc)), *inner, ch, cw, co, clane)
     for axis in (ch, cw, co):
         conv.unroll(axis)
     conv.vectorize(clane)
@@ -159,14 +163,16 @@ def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Pr
     n, c, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
     sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
     wo, wi = out.split(w, factor=knobs.choice("columns", sizes[::-1]))
+    outer = (c, h) if knobs.choice("order", ORDERS[:2]) == "channels" else (h, c)
+    out.reorder(n, *outer, wo, wi, lane)
     out.unroll(wi)
     out.vectorize(lane)
     anchor.compute_at(out, wo)
-    parallelize(out, [n, c, h])
+    parallelize(out, [n, *outer], knobs.choice("tasks", TASKS))
     _, _, _, cw, clane = anchor.op.axis  # pyright: ignore[reportAttributeAccessIssue]
     rh, rw = anchor.op.reduce_axis
     anchor.reorder(rh, rw, cw, clane)
     anchor.unroll(cw)
-    if cw.extent * rw.extent <= _UNROLLED:
+    if knobs.choice("window", ("unrolled", "loop")) == "unrolled" and cw.extent * rw.extent <= _UNROLLED:
         anchor.unroll(rw)
     anchor.vectorize(clane)

@@ -33,6 +33,8 @@ def expression(
 ) -> Tensor | None:
     """The tensor expression of a node that is faster than the general one, of what is stored; None if there is none."""
     blocked = not is_plain(node.output.layout)
+    if node.op in ("requantize", "qadd") and not processor.doubles:
+        return None
     if node.op == "requantize" and node.inputs[1].const is not None:
         if blocked == is_plain(node.inputs[0].layout):
             return None

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from compiler.te.stage import Stage
 from compiler.te.tensor import IterVar
 
-# So many tasks keep a few threads evenly busy; more only cost.
-_TASKS = 64
+#: so many tasks keep a few threads evenly busy, more only cost; and what tuning may try instead
+TASKS = (64, 8, 512)
 
 
-def parallelize(stage: Stage, axes: Sequence[IterVar]) -> IterVar | None:
-    """Run the outermost loops `axes` (in loop order, leading ones) as tasks, as many of them fused as give enough."""
+def parallelize(stage: Stage, axes: Sequence[IterVar], tasks: int = TASKS[0]) -> IterVar | None:
+    """Run the outermost loops `axes` (in loop order, leading ones) as tasks, as many of them fused as give `tasks`."""
     chosen: list[IterVar] = []
     for axis in axes:
         chosen.append(axis)
-        if math.prod(a.extent for a in chosen) >= _TASKS:
+        if math.prod(a.extent for a in chosen) >= tasks:
             break
     if math.prod(a.extent for a in chosen) == 1:
         return None

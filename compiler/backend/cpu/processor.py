@@ -14,7 +14,7 @@ class Processor:
 
     vector_bytes: width of a vector register. registers: how many there are. l1_bytes, l2_bytes: data caches of one
     core. macs_per_cycle: float32 multiply-accumulates. stream_bytes_per_cycle: what one core reads of data that lies in
-    no cache of its own. features: LLVM's names of what it has beyond its architecture's base.
+    no cache of its own. features: LLVM's names of what it has beyond its architecture's base. doubles: whether its vectors hold float64.
     """
 
     vector_bytes: int
@@ -23,6 +23,7 @@ class Processor:
     l2_bytes: int = 1 << 20
     stream_bytes_per_cycle: float = 5.0
     features: frozenset[str] = frozenset()
+    doubles: bool = True
 
     @property
     def lanes(self) -> int:
@@ -43,4 +44,5 @@ class Processor:
         wide = bits == 512
         arm64 = triple is not None and triple.startswith("aarch64")
         features = frozenset(name[1:] for name in machine.features.split(",") if name.startswith("+"))
-        return Processor(bits // 8, 32 if wide or arm64 else 16, features=features)
+        doubles = not machine.triple.startswith("arm")
+        return Processor(bits // 8, 32 if wide or arm64 else 16, features=features, doubles=doubles)

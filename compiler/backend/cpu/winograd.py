@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.backend.cpu.convolution import tile_of
-from compiler.backend.cpu.parallel import parallelize
+from compiler.backend.cpu.parallel import TASKS, parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr, as_expr, const, eq, logical_and, select
 from compiler.ops.compute import PADDING, constant
@@ -210,14 +210,17 @@ def schedule_winograd(schedule: Schedule, anchor: Stage, out: Stage, processor: 
     _in_registers(half_y, [yi, yk], ylane)
     parallelize(out, [n, o, ho])
 
+    tasks = knobs.choice("tasks", TASKS)
     a, po, t, plane = _axes(products)
     tile = tile_of(po.extent, 1, t.extent, processor, knobs)
     oo, oi = products.split(po, factor=tile.vectors)
     to, ti = products.split(t, factor=tile.columns)
-    products.reorder(a, oo, to, ti, oi, plane)
+    channels_outside = knobs.choice("order", ("channels", "tiles")) == "channels"
+    outer = (oo, to) if channels_outside else (to, oo)
+    products.reorder(a, *outer, ti, oi, plane)
     _in_registers(products, [ti, oi], plane)
-    accumulators.compute_at(products, to)
-    parallelize(products, [a, oo])
+    accumulators.compute_at(products, outer[1])
+    parallelize(products, [a, outer[0]], tasks)
     _, ao, at, alane = _axes(accumulators)
     op = accumulators.op
     assert isinstance(op, ComputeOp)
