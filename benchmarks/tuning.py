@@ -87,14 +87,14 @@ EXPLORERS: dict[str, Maker] = {
 }
 
 
-def curve(subject: Subject, explorer: Explorer, trials: int, measurer: Measurer, database: Database) -> list[float]:
+def curve(task: Task, explorer: Explorer, trials: int, measurer: Measurer, database: Database) -> list[float]:
     """The best cost after each trial."""
     best: list[float] = []
     while len(best) < trials:
         points = explorer.propose(min(BATCH, trials - len(best)))
         if not points:
             break
-        costs, _ = measured_costs(subject.task, points, measurer, database)
+        costs, _ = measured_costs(task, points, measurer, database)
         explorer.observe(points, costs)
         for cost in costs:
             best.append(min(cost, best[-1] if best else math.inf))
@@ -112,14 +112,14 @@ def trials_until(curves: np.ndarray, cost: float) -> str:
     return f"{middle:g}" if math.isfinite(middle) else f"> {curves.shape[1]}"
 
 
-def rows_of(subject: Subject, curves: Curves, default: float, best: float) -> list[list[object]]:
+def rows_of(operator: str, curves: Curves, default: float, best: float) -> list[list[object]]:
     """The table's rows of a subject."""
     random = float(np.median(curves["random"][:, -1]))
     rows: list[list[object]] = []
     for name, c in curves.items():
         rows.append(
             [
-                f"{subject.operator.name} {name}",
+                f"{operator} {name}",
                 f"{default / np.median(c[:, -1]):.4f}x",
                 f"{np.median(c[:, -1]) / best:.4f}",
                 trials_until(c, default),
@@ -206,13 +206,13 @@ def main(
             (default,), _ = measured_costs(subject.task, [subject.task.default], measurer, database)
             curves: Curves = {}
             for label, make in EXPLORERS.items():
-                runs = [curve(subject, make(subject, seed), trials, measurer, database) for seed in range(seeds)]
+                runs = [curve(subject.task, make(subject, seed), trials, measurer, database) for seed in range(seeds)]
                 curves[label] = np.array(runs)
                 click.echo(f"{name} {label}: {[f'{run[-1]:,.0f}' for run in runs]}", err=True)
             record = database.best(subject.task.key)
             best = default if record is None or record.cost is None else record.cost
             found[name] = (curves, default, best)
-            rows += rows_of(subject, curves, default, best)
+            rows += rows_of(name, curves, default, best)
             models += model_rows(subject, database)
     header = ["operator, explorer", "gain over default", "cost / best known", "trials to equal the default",
               "to within 1 % of the best", "to equal random's best"]  # fmt: skip

@@ -49,7 +49,7 @@ def rows_of(
         for seed in range(seeds):
             model = XGBoostModel(seed=seed, base=start)
             explorer = ModelGuidedSearch(target.space, target.loop_features, model, seed)
-            runs.append(curve(target, explorer, trials, measurer, database))
+            runs.append(curve(target.task, explorer, trials, measurer, database))
         curves[label] = np.array(runs)
     record = database.best(target.task.key)
     best = float(min(c.min() for c in curves.values())) if record is None or record.cost is None else record.cost
