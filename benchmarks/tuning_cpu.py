@@ -73,7 +73,8 @@ def main(names: Sequence[str], seeds: int, path: Path, write: bool) -> None:
         f"Convolutions of the paper's table 2 and of MobileNet with a rectifier, float32, on "
         f"{os.environ.get('VDLA_NUM_THREADS', 'all')} threads. The spaces are small enough to be measured whole, "
         f"each schedule once; medians of {seeds} seeds that search these times, {BATCH} points together. Random's best "
-        "after as many trials as there are schedules is the best.\n\n![best schedule by number of trials](tuning_cpu.png)\n\n"
+        "after as many trials as there are schedules is the best.\n\n"
+        "![best schedule by number of trials](tuning_cpu.png)\n\n"
         f"{table(header, rows)}\n\nDefault and best measured again side by side, the least of several; a schedule that "
         f"is not 2 % faster then is not taken.\n\n{table(['layer', 'default ms', 'tuned ms', 'gain'], gains)}"
     )
