@@ -1,7 +1,9 @@
 """The integer operators on a CPU: sums of int8 products, and their rounding to int8 in registers.
 
-Rounding goes through float64, where it is exact: |int32 * mult| < 2^49 is a float64, and a power of two only moves its
-exponent. That is also how the graph's operators are defined (see `compiler.ops.quantization`).
+A product is rounded half to even by adding 1.5 * 2^m, beyond which floats of m bits are whole, and taking it off again.
+In float64 that is exact for every sum (|int32 * mult| < 2^49, and a power of two only moves the exponent). In float32 it
+is exact in one fused step where the sum is a float32, up to 2^24; larger ones may be off as long as the factor makes
+them far larger than int8, where they are clipped.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import numpy as np
 from compiler.backend.cpu import amx, vnni
 from compiler.backend.cpu.layouts import block_of
 from compiler.backend.cpu.processor import Processor
-from compiler.graph.ir import Node
+from compiler.graph.ir import Node, Value
 from compiler.graph.layout import is_plain
-from compiler.ir import Expr, call, maximum, minimum
+from compiler.ir import Expr, call, const, maximum, minimum
 from compiler.ops.compute import WINDOW, compute_of, constant
 from compiler.ops.compute.indexing import broadcast, padded_window
 from compiler.ops.quantization import unpack_params
@@ -25,7 +27,11 @@ from compiler.te.tensor import Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
 
 #: the tags of the stages that have templates
-MATRIX, DOT, DEPTHWISE = "cpu.int8.matrix", "cpu.int8.dot", "cpu.int8.depthwise"
+MATRIX, DOT = "cpu.int8.matrix", "cpu.int8.dot"
+# Added to a float of small magnitude it leaves the nearest whole number.
+_WHOLE = {"float32": 1.5 * 2.0**23, "float64": 1.5 * 2.0**52}
+# Integers up to here are float32 values; products from here on are clipped, whatever the zero point.
+_EXACT, _CLIPPED = 2.0**24, 2.0**10
 
 
 def expression(
@@ -38,7 +44,7 @@ def expression(
     if node.op == "requantize" and node.inputs[1].const is not None:
         if blocked == is_plain(node.inputs[0].layout):
             return None
-        return _requantize(inputs[0], node.inputs[1].const, attrs, stored, block_of(node.output.layout))
+        return _requantize(node, inputs[0], attrs, stored, processor)
     if any(value.layout != node.output.layout for value in node.inputs if value.const is None and node.op != "conv2d"):
         return None
     if node.op == "qadd":
@@ -52,34 +58,49 @@ def expression(
     return None
 
 
-def _rounded(value: Expr, factor: Expr | float, attrs: Attrs) -> Expr:
-    """clip(round_half_even(value * factor) + zero point) as int8, of a float64 `value`."""
-    zero = int(attrs["zero_point"])
-    whole = call("round", value * factor)
-    within = minimum(maximum(whole, float(attrs["low"] - zero)), float(attrs["high"] - zero))
-    return (within.astype("int32") + zero).astype("int8")
+def _rounded(value: Expr, factor: Expr, attrs: Attrs) -> Expr:
+    """clip(round_half_even(value * factor) + zero point) as int8, of an int32 `value`, in the type of `factor`."""
+    wide, whole = value.astype(factor.dtype), _WHOLE[factor.dtype]
+    single = factor.dtype == "float32"
+    moved = call("fma", wide, factor, const(whole, "float32")) if single else wide * factor + whole
+    back = moved - (whole - attrs["zero_point"])
+    return minimum(maximum(back, float(attrs["low"])), float(attrs["high"])).astype("int32").astype("int8")
 
 
-def _requantize(acc: Tensor, params: np.ndarray, attrs: Attrs, stored: TensorType, block: int) -> Tensor:
+def _requantize(node: Node, acc: Tensor, attrs: Attrs, stored: TensorType, processor: Processor) -> Tensor:
+    params, block = node.inputs[1].const, block_of(node.output.layout)
+    assert params is not None
     bias, mult, shift = unpack_params(params)
+    factors = np.ldexp(mult.astype(np.float64), -shift)
+    exact = (_largest(node.inputs[0]) + np.abs(bias) <= _EXACT) | (np.abs(factors) >= _CLIPPED / _EXACT)
+    single = "fma" in processor.features and exact.all()
     added = constant(bias.astype(np.int32), "bias")
-    factor = constant(np.ldexp(mult.astype(np.float64), -shift), "factor")
+    factor = constant(factors.astype(np.float32) if single else factors, "factor")
 
     def element(*i: Expr) -> Expr:
         channel = i[1] * block + i[-1] if block else i[1]
-        return _rounded((acc[i] + added[channel]).astype("float64"), factor[channel], attrs)
+        return _rounded(acc[i] + added[channel], factor[channel], attrs)
 
     return compute(stored.shape, element, "requantize")
 
 
+def _largest(sums: Value) -> np.ndarray:
+    """The greatest magnitude that each channel's sums can have."""
+    producer = sums.producer
+    if producer is None or producer.op not in ("conv2d", "dense") or producer.inputs[1].const is None:
+        return np.full(sums.shape[1], 2.0**31)
+    weights = producer.inputs[1].const
+    return 128.0 * np.abs(weights.astype(np.float64)).reshape(weights.shape[0], -1).sum(axis=1)
+
+
 def _qadd(inputs: Sequence[Tensor], attrs: Attrs, stored: TensorType) -> Tensor:
     a, b = inputs
-    factor = math.ldexp(attrs["mult"], -attrs["shift"])
+    factor = const(math.ldexp(attrs["mult"], -attrs["shift"]), "float64")
 
     def element(*i: Expr) -> Expr:
         left = (broadcast(a, i).astype("int32") - int(attrs["za"])) << int(attrs["k"])
         right = (broadcast(b, i).astype("int32") - int(attrs["zb"])) * int(attrs["m2"])
-        return _rounded((left + right).astype("float64"), factor, attrs)
+        return _rounded(left + right, factor, attrs)
 
     return compute(stored.shape, element, "qadd")
 
