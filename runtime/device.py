@@ -27,6 +27,7 @@ class VdlaRun:
     busy: Mapping[str, int] = field(default_factory=dict)
     stalls: Mapping[str, int] = field(default_factory=dict)
     trace: InstructionTrace | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class Executor:
         traces: list[InstructionTrace] = []
         busy: dict[str, int] = {}
         stalls: dict[str, int] = {}
+        notes: dict[str, None] = {}  # in order, each once
         cycle = fetch_bytes = 0
         pending: list[float] = []
         for index, step in enumerate(self.artifact.steps):
@@ -132,6 +133,7 @@ class Executor:
             cycle += ran.cycles
             fetch_bytes += ran.fetch_bytes
             busy, stalls = total(busy, ran.busy), total(stalls, ran.stalls)
+            notes.update(dict.fromkeys(ran.notes))
             if ran.trace is not None:
                 traces.append(ran.trace)
         outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
@@ -145,6 +147,7 @@ class Executor:
             wall_s=time.perf_counter() - started,
             cycles=cycle if device.timed else None,
             stalls=stalls,
+            notes=tuple(notes),
         )
         return RunResult(outputs, profile)
 

@@ -91,6 +91,8 @@ class RunProfile:
     """VDLA cycles of the whole run; None where time is not known."""
     stalls: Mapping[str, int]
     """Of these, the cycles by cause in which no product was issued: the layers', where they have their own."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures has to know."""
 
     @property
     def macs(self) -> int:

@@ -10,6 +10,7 @@ from hw.rtl.axi import ADDRESS_BITS, LITE_BITS, lite_members
 from hw.rtl.fetch import LENGTH_BITS
 from hw.rtl.hdl import Cat, Component, Const, In, Module, Mux, Out, ResetSignal, Signal
 from hw.rtl.registers import OFFSET, REGISTER_BYTES, REGISTERS, Control, Error, Status
+from hw.rtl.revision import revision
 from hw.timing import CAUSES
 
 COUNTER_BITS = 2 * LITE_BITS
@@ -66,12 +67,7 @@ class ControlUnit(Component):
             idle.eq(~self.running & ~stopping & ~preparing & ~self.start),
             # The retirements of this cycle are known late: only a narrow comparison waits for them.
             remaining.eq(left - just),
-            finished.eq(
-                self.running
-                & ~remaining[len(just) :].any()
-                & (remaining[: len(just)] == sum(self.retires)[: len(just)])
-            ),
-            self.stop.eq(stopping | self.reset),
+            finished.eq(self.running & ~remaining[len(just) :].any() & (remaining[: len(just)] == sum(self.retires))),
             self.interrupt.eq(enable & (done | failed)),
         ]
         for name, register in (("PROGRAM_ADDRESS", self.address), ("PROGRAM_LENGTH", self.length)):
@@ -88,7 +84,8 @@ class ControlUnit(Component):
         begin = Signal()
         m.d.comb += begin.eq((control & Control.START).any() & idle)
         aligned, fits = self._placed()
-        m.d.sync += [preparing.eq(0), self.start.eq(0), self.reset.eq(0)]
+        # `stop` is set with `stopping` and with `reset`.
+        m.d.sync += [preparing.eq(0), self.start.eq(0), self.reset.eq(0), self.stop.eq(stopping)]
         m.d.sync += [just.eq(Mux(self.running, sum(self.retires), 0)), retired.eq(retired + just), left.eq(remaining)]
         with m.If(begin):
             m.d.sync += [done.eq(0), failed.eq(0), error.eq(Error.NONE)]
@@ -96,7 +93,7 @@ class ControlUnit(Component):
             with m.If(self.length == 0):
                 m.d.sync += done.eq(1)
             with m.Elif(aligned & fits):
-                m.d.sync += [preparing.eq(1), self.reset.eq(1)]
+                m.d.sync += [preparing.eq(1), self.reset.eq(1), self.stop.eq(1)]
             with m.Else():
                 m.d.sync += [failed.eq(1), error.eq(Error.PROGRAM)]
         with m.If(preparing):
@@ -114,9 +111,10 @@ class ControlUnit(Component):
         with m.Elif(self.illegal):
             m.d.comb += problem.eq(Error.INSTRUCTION)
         with m.If(self.running & (problem != Error.NONE)):
-            m.d.sync += [failed.eq(1), error.eq(problem), done.eq(0), self.running.eq(0), stopping.eq(1)]
+            m.d.sync += [failed.eq(1), error.eq(problem), done.eq(0), self.running.eq(0)]
+            m.d.sync += [stopping.eq(1), self.stop.eq(1)]
         with m.If((control & Control.RESET).any() & ~idle):
-            m.d.sync += [preparing.eq(0), self.start.eq(0), self.running.eq(0), stopping.eq(1)]
+            m.d.sync += [preparing.eq(0), self.start.eq(0), self.running.eq(0), stopping.eq(1), self.stop.eq(1)]
         with m.If(stopping & ~self.outstanding):
             m.d.sync += [stopping.eq(0), self.reset.eq(1)]
 
@@ -132,6 +130,7 @@ class ControlUnit(Component):
             "RETIRED": retired + just,
             "FINGERPRINT_LOW": fingerprint[:LITE_BITS],
             "FINGERPRINT_HIGH": fingerprint[LITE_BITS:],
+            "REVISION": Const(revision(), LITE_BITS),
             **counters,
         }
         self._answer(m, values)

@@ -9,7 +9,7 @@ from hw.rtl.decode import Decoder
 from hw.rtl.hdl import Array, Cat, Component, In, Memory, Module, Mux, Out, Signal
 from hw.rtl.layouts import BYTE_BITS
 from hw.rtl.logic import exact_log2
-from hw.rtl.walk import burst_of
+from hw.rtl.walk import burst_bits, burst_of
 from hw.timing import FETCH_FIFO
 
 LENGTH_BITS = 32
@@ -61,14 +61,23 @@ class Fetch(Component):
         # The next burst is worked out whether or not this one is granted.
         next_word = Signal.like(self.word)
         next_left = Signal.like(beats_left)
+        # What is left is a long number: whether much is left after this burst follows from a short subtraction.
+        bits = burst_bits(longest, bus)
+        low, high, far = Signal(bits + 1), beats_left[bits:], Signal()
+        m.d.comb += low.eq(beats_left[:bits] - self.beats)
         with m.If(self.start):
             m.d.comb += [
+                far.eq(next_left[bits:].any()),
                 next_word.eq(self.address >> exact_log2(bus)),
                 next_left.eq((self.length * instruction_units + (beat_units - 1)) >> exact_log2(beat_units)),
             ]
         with m.Else():
-            m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(beats_left - self.beats)]
-        next_beats, ends, limit = burst_of(longest, next_word, next_left, bus)
+            m.d.comb += [
+                far.eq(Mux(low[-1], high > 1, high != 0)),
+                next_word.eq(self.word + self.beats),
+                next_left.eq(beats_left - self.beats),
+            ]
+        next_beats, ends, limit = burst_of(longest, next_word, next_left[:bits], far, bus)
         freed = Signal.like(room)
         m.d.comb += freed.eq(Mux(dispatched, room + instruction_units, room))
         m.d.sync += room.eq(freed)
@@ -77,7 +86,7 @@ class Fetch(Component):
                 self.word.eq(next_word),
                 beats_left.eq(next_left),
                 self.beats.eq(next_beats),
-                room.eq(Mux(ends, freed - next_left[: len(limit)] * beat_units, freed - limit * beat_units)),
+                room.eq(Mux(ends, freed - next_left[:bits] * beat_units, freed - limit * beat_units)),
             ]
 
         # A register between FIFO and queues, with what the decoder says about the instruction in it.

@@ -70,7 +70,7 @@ class LoadUnit(Component):
         fill, into, constant = Signal(), Signal(range(len(Buffer))), Signal(BYTE_BITS)
         job = decoded(m, load, cfg)
         m.d.sync += [fill.eq(load.fill), into.eq(load.buffer), constant.eq(load.value)]
-        self._addresses(m, job, fill, decoding)
+        self._addresses(m, job, started, load.fill, fill, decoding)
 
         layout = data.StructLayout({"pieces": pieces_layout(cfg), "buffer": range(len(Buffer)), "value": BYTE_BITS})
         m.submodules.jobs = jobs = fifo.SyncFIFO(width=layout.size, depth=IN_FLIGHT)
@@ -110,13 +110,15 @@ class LoadUnit(Component):
         self._align(m, walker, step, buffer, Mux(walker.fill, value.replicate(cfg.bus_bytes), held))
         return m
 
-    def _addresses(self, m: Module, job: Any, fill: Signal, decoding: Signal) -> None:
+    def _addresses(self, m: Module, job: Any, started: Signal, load_fill: Any, fill: Signal, decoding: Signal) -> None:
         """The address generator: busy from the start to the grant of the last burst (fills: to start + DECODE)."""
         m.submodules.bursts = bursts = BurstWalker(self._cfg)
-        busy, filling = Signal(), Signal()
+        busy, filling, begin = Signal(), Signal(), Signal()
         m.d.sync += filling.eq(decoding & fill)
+        # The same as decoding & ~fill, of which many wait.
+        m.d.sync += begin.eq(started & ~load_fill)
         m.d.comb += [
-            bursts.load.eq(decoding & ~fill),
+            bursts.load.eq(begin),
             bursts.job.eq(job),
             bursts.next.eq(self.granted),
             self.request.eq(bursts.valid),

@@ -72,6 +72,11 @@ _PLAIN: Final = (
     ("CYCLES_HIGH", False, "cycles of the last program, upper half"),
     ("FINGERPRINT_LOW", False, "configuration fingerprint, lower half"),
     ("FINGERPRINT_HIGH", False, "configuration fingerprint, upper half"),
+    (
+        "REVISION",
+        False,
+        "what the machine was made from: upper half, the encoding (`docs/isa.md`); lower, the rules of time",
+    ),
     ("BUSY_LOAD", False, "cycles in which the load unit's data side worked"),
     ("BUSY_COMPUTE", False, "cycles in which the issue stage held an instruction"),
     ("BUSY_STORE", False, "cycles in which the store unit walked its pieces"),

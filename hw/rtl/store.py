@@ -120,7 +120,7 @@ class StoreUnit(Component):
         bursts = self._walk(m, "data_bursts", job, decoding)
         m.submodules.walker = walker = PieceWalker(cfg)
         move, burst_end, last_beat = Signal(), Signal(), Signal()
-        beat = Signal(range(cfg.burst_beats))
+        beat = Signal(range(cfg.burst_beats + 1), init=1)
         m.d.comb += [
             walker.load.eq(decoding),
             walker.job.eq(pieces_of(m, job, cfg)),
@@ -129,12 +129,12 @@ class StoreUnit(Component):
             self.working.eq(walker.next),
             self.read.eq(walker.next),
             self.word.eq(walker.sram >> low),
-            last_beat.eq(beat + 1 == bursts.beats),
+            last_beat.eq(beat == bursts.beats),
             burst_end.eq(walker.beat_end & last_beat),
             bursts.next.eq(walker.next & burst_end),
         ]
         with m.If(walker.next & walker.beat_end):
-            m.d.sync += beat.eq(Mux(burst_end, 0, beat + 1))
+            m.d.sync += beat.eq(Mux(burst_end, 1, beat + 1))
 
         # Second stage: beside the buffer's output, what it is.
         valid, beat_end, burst_last, end = (Signal(name=n) for n in ("valid", "beat_end", "burst_last", "end"))

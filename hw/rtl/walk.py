@@ -35,10 +35,16 @@ def decoded(m: Module, transfer: Any, cfg: Config) -> Any:
     return job
 
 
-def burst_of(longest: int, word: Any, left: Any, bus_bytes: int) -> tuple[Any, Any, Any]:
-    """The burst that begins at bus word `word` of a run that has `left` beats left.
+def burst_bits(longest: int, bus_bytes: int) -> int:
+    """Bits of a burst's beats."""
+    return min(longest, PAGE // bus_bytes).bit_length()
 
-    Returns its beats; whether the run ends with it; and how many beats it has if the run does not.
+
+def burst_of(longest: int, word: Any, near: Any, far: Any, bus_bytes: int) -> tuple[Any, Any, Any]:
+    """The burst that begins at bus word `word` of a run that has `near` beats left, or more if `far`.
+
+    `near` has as many bits as `burst_bits` says. Returns its beats; whether the run ends with it; and how many beats it
+    has if the run does not.
     """
     page_words = PAGE // bus_bytes
     span = min(longest, page_words)
@@ -48,10 +54,9 @@ def burst_of(longest: int, word: Any, left: Any, bus_bytes: int) -> tuple[Any, A
         # Only in the last `span` words of a page is its end nearer than `span`.
         low, page = exact_log2(span), exact_log2(page_words)
         limit = span - Mux(word[low:page].all(), word[:low], 0)
-    bits = span.bit_length()
-    limit = limit[:bits]
-    ends = ~left[bits:].any() & (left[:bits] <= limit)
-    return Mux(ends, left[:bits], limit), ends, limit
+    limit = limit[: burst_bits(longest, bus_bytes)]
+    ends = ~far & (near <= limit)
+    return Mux(ends, near, limit), ends, limit
 
 
 class BurstWalker(Component):
@@ -110,7 +115,9 @@ class BurstWalker(Component):
             m.d.comb += [next_word.eq(ahead >> self._low), next_left.eq(ahead_left)]
         with m.Else():
             m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(left - self.beats)]
-        next_beats, next_end, _ = burst_of(cfg.burst_beats, next_word, next_left, cfg.bus_bytes)
+        bits = burst_bits(cfg.burst_beats, cfg.bus_bytes)
+        near, far = next_left[:bits], next_left[bits:].any()
+        next_beats, next_end, _ = burst_of(cfg.burst_beats, next_word, near, far, cfg.bus_bytes)
         with m.If(self.load | self.next):
             m.d.sync += [self.word.eq(next_word), left.eq(next_left), self.beats.eq(next_beats), run_end.eq(next_end)]
         with m.If(self.load | (self.next & run_end)):

@@ -12,7 +12,14 @@ from pathlib import Path
 from hw.config import Config
 from runtime.board.device import BoardDevice
 from runtime.board.driver import Counters, Driver
-from runtime.board.errors import AllocationError, BoardError, BoardTimeoutError, MachineError, WrongMachineError
+from runtime.board.errors import (
+    AllocationError,
+    BoardError,
+    BoardTimeoutError,
+    MachineError,
+    WrongMachineError,
+    WrongRevisionError,
+)
 from runtime.board.interface import Board, BoardInfo, Buffer
 
 PLACES = ("pynq", "rtl", "uart:DEVICE")
@@ -56,5 +63,5 @@ def connect(where: str, *, bitstream: str | Path | None = None, config: Config |
 
 __all__ = [
     "PLACES", "AllocationError", "Board", "BoardDevice", "BoardError", "BoardInfo", "BoardTimeoutError", "Buffer",
-    "Counters", "Driver", "MachineError", "WrongMachineError", "connect",
+    "Counters", "Driver", "MachineError", "WrongMachineError", "WrongRevisionError", "connect",
 ]  # fmt: skip

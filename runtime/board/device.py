@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hw.isa import Opcode
+from hw.rtl.revision import isa_revision, timing_revision
 from runtime.artifact import ALIGNMENT, Artifact, VdlaLayer, VdlaStep
 from runtime.board.driver import TIMEOUT_S, Driver
-from runtime.board.errors import AllocationError, WrongMachineError
+from runtime.board.errors import AllocationError, WrongMachineError, WrongRevisionError
 from runtime.board.interface import PAGE, Board, Buffer
 from runtime.board.program import Copies, Spans, copies, joined, relocated
 from runtime.device import VdlaRun
@@ -16,6 +17,12 @@ from runtime.profile import LayerRecord
 
 ADDRESS_SPACE = 1 << 32
 """Bytes that the machine's addresses reach."""
+
+
+_OTHER_RULES = (
+    "the machine was made from other rules of time ({:04x}) than this package simulates ({:04x}): the same results,"
+    " but cycles may differ from the simulators'"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class BoardDevice:
 
         Raises:
             WrongMachineError: when the machine on the board is not the one that the artifact was compiled for.
+            WrongRevisionError: when it reads instructions in another encoding than this package writes.
             AllocationError: when the arena does not fit the board's memory, or lies where it must not.
         """
         self.driver = Driver(board)
@@ -55,6 +63,15 @@ class BoardDevice:
                 self.driver.fingerprint,
                 config.fingerprint,
             )
+        encoding, rules = self.driver.revision
+        if encoding != isa_revision():
+            raise WrongRevisionError(
+                f"{info.name} holds a machine of instruction encoding {encoding:04x}, this package has "
+                f"{isa_revision():04x}; load a bitstream made with this version",
+                encoding,
+                isa_revision(),
+            )
+        self._notes = (_OTHER_RULES.format(rules, timing_revision()),) if rules != timing_revision() else ()
         self.config = config if info.clock_mhz is None else config.with_(clock_mhz=info.clock_mhz)
         self._timeout_s = timeout_s
         self._buffer = board.allocate(artifact.arena_bytes)
@@ -90,6 +107,7 @@ class BoardDevice:
             cycles=counters.cycles,
             busy=counters.busy,
             stalls={cause: count for cause, count in counters.causes.items() if cause != "gemm" and count},
+            notes=self._notes,
         )
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hw.isa import Unit
 from hw.rtl.registers import MEANING, OFFSET, Control, Error, Status
+from hw.rtl.revision import HALF_BITS
 from hw.timing import CAUSES
 from runtime.board.errors import BoardError, BoardTimeoutError, MachineError
 from runtime.board.interface import Board
@@ -41,6 +42,7 @@ class Driver:
     Attributes:
         board: what is driven.
         fingerprint: of the machine's configuration, 16 hexadecimal digits.
+        revision: of its encoding and of its rules of time (hw.rtl.revision), two half-words.
         lost_interrupts: programs that ended without their interrupt being seen.
     """
 
@@ -48,6 +50,7 @@ class Driver:
         self.board = board
         self.lost_interrupts = 0
         self.fingerprint = f"{self._read64('FINGERPRINT'):016x}"
+        self.revision = divmod(self._read("REVISION"), 1 << HALF_BITS)
         if self._status() & Status.BUSY:
             self.abandon()
 

@@ -20,6 +20,14 @@ class WrongMachineError(BoardError):
         super().__init__(reason)
 
 
+class WrongRevisionError(BoardError):
+    """The machine on the board reads another encoding of instructions (hw.rtl.revision) than this package writes."""
+
+    def __init__(self, reason: str, on_board: int, wanted: int) -> None:
+        self.on_board, self.wanted = on_board, wanted
+        super().__init__(reason)
+
+
 class AllocationError(BoardError):
     """Memory that the machine can reach is exhausted, or is not placed as it must be."""
 

@@ -13,6 +13,7 @@ import vdla
 from hw.config import Config
 from hw.isa import Buffer, Gemm, Load, Opcode, Store, Sync, decode_program, encode_program
 from hw.rtl.registers import OFFSET, Control, Error, Status
+from hw.rtl.revision import isa_revision, timing_revision
 from runtime.artifact import Artifact, Segment, VdlaStep
 from runtime.board import (
     AllocationError,
@@ -21,6 +22,7 @@ from runtime.board import (
     Driver,
     MachineError,
     WrongMachineError,
+    WrongRevisionError,
     connect,
 )
 from runtime.board.interface import PAGE
@@ -118,6 +120,26 @@ def test_wrong_machine_names_both() -> None:
         Executor(artifact, board=board)
     assert caught.value.on_board == other.fingerprint and caught.value.wanted == TINY.fingerprint
     assert other.fingerprint in str(caught.value) and TINY.fingerprint in str(caught.value)
+
+
+def test_another_encoding_is_refused(board: RtlBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine made before the encoding changed: here the package's side changes."""
+    monkeypatch.setattr("runtime.board.device.isa_revision", lambda: isa_revision() ^ 1)
+    with pytest.raises(WrongRevisionError, match=f"encoding {isa_revision():04x}") as caught:
+        Executor(handmade.artifact(), board=board)
+    assert caught.value.on_board == isa_revision() == caught.value.wanted ^ 1
+
+
+def test_other_rules_of_time_are_noted(board: RtlBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = handmade.example_input()
+    with Executor(handmade.artifact(), board=board) as executor:
+        assert executor.run(x).profile.notes == ()
+    monkeypatch.setattr("runtime.board.device.timing_revision", lambda: timing_revision() ^ 1)
+    with Executor(handmade.artifact(), board=board) as executor:
+        result = executor.run(x)
+    assert np.array_equal(result.outputs["y"], handmade.expected(x))
+    [note] = result.profile.notes
+    assert "cycles may differ" in note and f"{timing_revision():04x}" in note
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 from hw.isa import Unit
 from hw.rtl.control import ControlUnit
 from hw.rtl.registers import OFFSET, REGISTER_BYTES, REGISTERS, Control, Error, Status
+from hw.rtl.revision import revision
 from hw.timing import CAUSES
 from tests.rtl.units.common import PARAMETERS, Pins, generator, machine
 
@@ -35,7 +36,8 @@ class Processor:
             while True:
                 yield bool(rng.random() < 0.4)
 
-        write, read = self.bus.write_if, self.bus.read_if
+        bus: Any = self.bus
+        write, read = bus.write_if, bus.read_if
         for channel in (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel):
             channel.set_pause_generator(pauses())
 
@@ -60,6 +62,7 @@ async def registers_keep_what_is_written(dut: Any) -> None:
     kept = {"PROGRAM_ADDRESS": 0, "PROGRAM_LENGTH": 0, "INTERRUPT_ENABLE": 0}
     constant = {"FINGERPRINT_LOW": int(cfg.fingerprint, 16) & 0xFFFFFFFF}
     constant["FINGERPRINT_HIGH"] = int(cfg.fingerprint, 16) >> 32
+    constant["REVISION"] = revision()
     for _ in range(60):
         name = REGISTERS[int(rng.integers(len(REGISTERS)))].name
         value = int(rng.integers(1 << 32))
