@@ -285,8 +285,8 @@ class Call(Expr):
     """A named function or target intrinsic.
 
     Pure math functions known to every back end and to the interpreter: ``exp log sqrt tanh sigmoid erf floor ceil round
-    abs pow`` and ``rshift_rne(x, s)`` = x / 2**s rounded half to even (integers; ``s`` >= 0), and
-    ``popcount(x)``, how many bits of an unsigned integer are set.
+    abs pow``, ``fma(x, y, z)`` = x * y + z rounded once, ``rshift_rne(x, s)`` = x / 2**s rounded half to even
+    (integers; ``s`` >= 0), and ``popcount(x)``, how many bits of an unsigned integer are set.
     ``address_of(load)`` is the address of a buffer element (dtype ``handle``).  Names with a dot (``vdla.gemm``) are a
     target's own intrinsics; ``args`` may hold strings only for those.
     """

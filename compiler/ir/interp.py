@@ -232,6 +232,8 @@ class _Translator:
         args = ", ".join(p[0] for p in parts)
         if e.name == "rshift_rne":
             return self.wrapped(f"rshift_rne({args})", e.dtype, depth, (-math.inf, math.inf))
+        if e.name == "fma":
+            return self.rounded(f"fma{e.dtype[-2:]}({args})", e.dtype), depth, (-math.inf, math.inf)
         if f"m_{e.name}" not in HELPERS:
             raise InterpError(f"unknown function {e.name!r}")
         if e.dtype in FLOAT_DTYPES:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable
 from ctypes import c_float
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,11 @@ def _pow(a: float, b: float) -> float:
         return float(np.power(np.float64(a), np.float64(b)))
 
 
+def _fmod(a: float, b: float) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.fmod(np.float64(a), np.float64(b)))
+
+
 def _shift_left(a: int, s: int, bits: int) -> int:
     return a << s if 0 <= s < bits else 0
 
@@ -98,6 +105,28 @@ def rshift_rne(x: int, s: int) -> int:
     quotient, rest = x >> s, x & ((1 << s) - 1)
     half = 1 << s >> 1
     return quotient + int(s > 0 and (rest > half or (rest == half and quotient & 1 == 1)))
+
+
+def _fma32(x: float, y: float, z: float) -> float:
+    """``x * y + z`` of float32 values as a float64 that rounds to float32 as the exact result does."""
+    product = x * y  # exact: 48 bits
+    total = product + z
+    part = total - product
+    error = (product - (total - part)) + (z - part)
+    # Where the sum is not exact, its last bit is set, so that no tie is seen that is not there ("round to odd").
+    if error and math.isfinite(total) and not struct.unpack("<q", struct.pack("<d", total))[0] & 1:
+        return math.nextafter(total, math.copysign(math.inf, error))
+    return total
+
+
+def _fma64(x: float, y: float, z: float) -> float:
+    """``x * y + z`` rounded once."""
+    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+        return x * y + z
+    try:
+        return float(Fraction(x) * Fraction(y) + Fraction(z))
+    except OverflowError:
+        return math.copysign(math.inf, x * y + z)
 
 
 def _to_int(x: float, low: int, high: int) -> int:
@@ -124,8 +153,8 @@ HELPERS: dict[str, Any] = {
     "f32": _f32, "oob": _out_of_bounds, "fdiv": _fdiv, "idiv": _idiv, "imod": _imod, "shl": _shift_left,
     "shr": _shift_right, "to_int": _to_int, "m_exp": _total(math.exp, math.inf), "m_log": _log,
     "m_sqrt": _total(math.sqrt, math.inf), "m_tanh": math.tanh, "m_sigmoid": _sigmoid, "m_erf": math.erf,
-    "m_floor": _floor, "m_ceil": _ceil, "m_round": _round, "m_abs": abs, "m_pow": _pow, "rshift_rne": rshift_rne,
-    "m_popcount": int.bit_count,
+    "m_floor": _floor, "m_ceil": _ceil, "m_round": _round, "m_abs": abs, "m_pow": _pow, "m_fmod": _fmod, "rshift_rne": rshift_rne,
+    "m_popcount": int.bit_count, "fma32": _fma32, "fma64": _fma64,
     **{f"m_{f.__name__}": _total(f, math.inf) for f in (
         math.sin, math.cos, math.tan, math.asin, math.acos, math.atan, math.sinh, math.cosh, math.asinh, math.acosh,
         math.atanh,

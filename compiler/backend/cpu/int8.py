@@ -1,8 +1,8 @@
 """The integer operators on a CPU: sums of int8 products, and their rounding to int8 in registers.
 
-A product is rounded half to even by adding 1.5 * 2^m, beyond which floats of m bits are whole, and taking it off again.
-In float64 that is exact for every sum (|int32 * mult| < 2^49, and a power of two only moves the exponent). In float32 it
-is exact in one fused step where the sum is a float32, up to 2^24; larger ones may be off as long as the factor makes
+A product is rounded half to even by adding 1.5 * 2^m, beyond which floats of m bits are whole, and taking it off.
+In float64 that is exact for every sum (|int32 * mult| < 2^49, and a power of two only moves the exponent). In float32
+it is exact in one fused step where the sum is a float32, up to 2^24; larger ones may be off as long as the factor makes
 them far larger than int8, where they are clipped.
 """
 

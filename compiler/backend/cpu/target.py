@@ -105,7 +105,7 @@ class CpuTarget(Target):
             raise CodegenError(f"target '{self.name}' has no compile option {sorted(options)}; it has context")
         tensors, outputs = self._expressions(group)
         args, tables = _arguments(group, outputs, tensors)
-        key = signature(group)
+        key = signature(group), tuple(table.dtype for table in tables)
         known = self._lowered.get(key)
         if known is None:
             knobs = None if self._tuned is None else self._tuned.knobs(self, group)

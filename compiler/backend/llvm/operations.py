@@ -17,7 +17,7 @@ Value = Any  # llvmlite's values carry no useful static types
 Builder = Any
 
 #: functions of the loop IR that are calls of the C library (float32: with an "f" behind the name)
-LIBRARY_CALLS = frozenset("exp log tanh erf pow sin cos tan asin acos atan sinh cosh asinh acosh atanh".split())
+LIBRARY_CALLS = frozenset("exp log tanh erf pow fmod sin cos tan asin acos atan sinh cosh asinh acosh atanh".split())
 
 _SCALARS: dict[str, Any] = {
     "bool": ir.IntType(1), "int8": ir.IntType(8), "uint8": ir.IntType(8), "int16": ir.IntType(16),
@@ -278,6 +278,8 @@ def function(b: Builder, name: str, dtype: str, args: list[Value]) -> Value:
     simple = {"floor": "floor", "ceil": "ceil", "round": "roundeven", "abs": "fabs", "sqrt": "sqrt"}.get(name)
     if simple is not None:
         return intrinsic(b, simple, x.type, x)
+    if name == "fma":
+        return intrinsic(b, "fma", x.type, *args)
     single = dtype == "float32"
     if name == "sigmoid":
         one = number(x.type, 1.0)
