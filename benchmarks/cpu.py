@@ -4,7 +4,7 @@
 
 Ours and the others' runs alternate within one process, on the same input, and the median counts. OpenVINO computes in
 float32, as the others do, not in the bfloat16 that it would choose on some processors. Layers are single convolutions
-with a bias and a rectifier: C1-C12 are ResNet-18's, D1-D9 MobileNet's depthwise ones.
+with a rectifier: C1-C12 are ResNet-18's, D1-D9 MobileNet's depthwise ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -25,56 +24,11 @@ from hw.config import Config
 from runtime.executor import Executor
 from vdla.driver import CompileOptions, compile_model
 from vdla.models import MODELS
-from vdla.models.builder import ModelBuilder
+from vdla.models.layers import CONVOLUTIONS, DEPTHWISE, layer_model
 
 NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn")
 _THREADS = (1, 2)
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One convolution: channels in and out, edge of the input, kernel, stride; depthwise or dense."""
-
-    name: str
-    channels: tuple[int, int]
-    size: int
-    kernel: int
-    stride: int
-    depthwise: bool = False
-
-    def model(self) -> onnx.ModelProto:
-        """Convolution, bias, rectifier."""
-        b = ModelBuilder(self.name, 0)
-        groups = self.channels[0] if self.depthwise else 1
-        y = b.conv(b.input("x"), "conv", self.channels, self.kernel, self.stride, groups=groups)
-        y = b.relu(b.batch_norm(y, "bn", self.channels[1]), "y")
-        edge = -(-self.size // self.stride)
-        return b.model({"x": (1, self.channels[0], self.size, self.size)}, {y: (1, self.channels[1], edge, edge)})
-
-
-LAYERS = (
-    Layer("C1", (3, 64), 224, 7, 2),
-    Layer("C2", (64, 64), 56, 3, 1),
-    Layer("C3", (64, 64), 56, 1, 1),
-    Layer("C4", (64, 128), 56, 3, 2),
-    Layer("C5", (64, 128), 56, 1, 2),
-    Layer("C6", (128, 128), 28, 3, 1),
-    Layer("C7", (128, 256), 28, 3, 2),
-    Layer("C8", (128, 256), 28, 1, 2),
-    Layer("C9", (256, 256), 14, 3, 1),
-    Layer("C10", (256, 512), 14, 3, 2),
-    Layer("C11", (256, 512), 14, 1, 2),
-    Layer("C12", (512, 512), 7, 3, 1),
-    Layer("D1", (32, 32), 112, 3, 1, True),
-    Layer("D2", (64, 64), 112, 3, 2, True),
-    Layer("D3", (128, 128), 56, 3, 1, True),
-    Layer("D4", (128, 128), 56, 3, 2, True),
-    Layer("D5", (256, 256), 28, 3, 1, True),
-    Layer("D6", (256, 256), 28, 3, 2, True),
-    Layer("D7", (512, 512), 14, 3, 1, True),
-    Layer("D8", (512, 512), 14, 3, 2, True),
-    Layer("D9", (1024, 1024), 7, 3, 1, True),
-)
 
 Run = Callable[[], np.ndarray]
 
@@ -164,8 +118,8 @@ def _report(names: Sequence[str], layers: bool, count: int) -> str:
     parts = [table(header, rows), table(("network", "without fusion / with fusion"), gains)]
     if layers:
         rows = [
-            (layer.name, threads, *compare(layer.model(), threads, 3 * count))
-            for layer in LAYERS
+            (layer, threads, *compare(layer_model(layer), threads, 3 * count))
+            for layer in (*CONVOLUTIONS, *DEPTHWISE)
             for threads in _THREADS
         ]
         parts.append(table(("layer", *header[1:]), rows))
