@@ -25,8 +25,9 @@ from vdla.models.layers import layer_model
 
 TITLE = "ARM: instructions under emulation"
 PLATFORMS = ("arm64", "armv7")
+DOT_PRODUCT = "arm64:cortex-a76"
 LAYERS = ("C2", "C6", "C9", "C12", *[f"D{i}" for i in range(1, 10)])
-NETWORKS = ("digits", "resnet_tiny", "mobile_tiny")
+NETWORKS = ("digits", "resnet_tiny", "mobile_tiny", "resnet18")
 
 
 def _shape(entry: onnx.ValueInfoProto) -> tuple[int, ...]:
@@ -107,7 +108,7 @@ def networks(folder: Path, names: tuple[str, ...]) -> str:
     for name in names:
         model = models.MODELS[name]()
         for integer in (False, True):
-            for platform in PLATFORMS:
+            for platform in (*PLATFORMS, DOT_PRODUCT) if integer else PLATFORMS:
                 made = deploy(model, folder / f"{name}.{platform}.{integer}.so", platform=platform, integer=integer)
                 rows.append(
                     [
@@ -140,7 +141,7 @@ def main(layer_names: str, network_names: str, peer: Path | None, write: bool) -
             "Single layers (with bias and ReLU) in float32, compiled for Cortex-A53 and Cortex-A9. A vector "
             "instruction of either does at most 4 multiply-accumulates; more of them each than 4 is Winograd's doing.",
             layers(folder, tuple(filter(None, layer_names.split(","))), peer),
-            "Networks of the kit as shared libraries.",
+            "Networks of the kit as shared libraries; Cortex-A76 has the dot product of int8.",
             networks(folder, tuple(filter(None, network_names.split(",")))),
         ]
     publish(TITLE, "\n\n".join(parts), write=write)

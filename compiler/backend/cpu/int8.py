@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compiler.backend.cpu import amx, vnni
+from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.layouts import block_of
 from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
@@ -130,9 +131,9 @@ def _convolution(
     (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
     kh, kw = w.shape[2:4]
     block = shape[4]
-    matrix = amx.available(processor)
+    matrix, instruction = amx.available(processor), dot_product(processor)
     vectors = block // amx.LANES
-    extent = amx.extent if matrix else vnni.extent
+    extent = amx.extent if matrix or instruction is None else instruction.extent
     height, width = extent(vectors, shape[2], shape[3], any(attrs["pads"]))
     top, left, _, _ = attrs["pads"]
     # What the window reads, no row or column more: that is how the copy is stored.
@@ -141,7 +142,8 @@ def _convolution(
     source = x
     if max(top, left, bottom, right) > 0:
         source = padded_window(x, (top, left, bottom, right), attrs["pad_value"])
-    if not matrix:
+    offset = not matrix and instruction is not None and instruction.unsigned
+    if offset:
         source = vnni.unsigned(source)
     rc, rh, rw = reduce_axis(w.shape[1], "rc"), reduce_axis(kh, "rh"), reduce_axis(kw, "rw")
     quads = (reduce_axis(w.shape[4], "rq"),) if w.ndim == 7 else ()
@@ -157,7 +159,7 @@ def _convolution(
     acc = compute(sums, element, "conv2d", tag=tag)
     constants = node.inputs[1].const
     assert constants is not None
-    excess = None if matrix else vnni.excess(constants)
+    excess = vnni.excess(constants) if offset else None
 
     def stored(n: Expr, c: Expr, h: Expr, w_: Expr, i: Expr) -> Expr:
         value = acc[n, c * vectors + i // amx.LANES, h, w_, i % amx.LANES]

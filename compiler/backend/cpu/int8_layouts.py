@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.backend.cpu import amx, vnni
+from compiler.backend.cpu import amx
+from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.layouts import is_depthwise
 from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
@@ -31,7 +32,7 @@ class Int8Layouts:
     """The layouts of one CPU's integer operators, if it has instructions for them; `mine`: which nodes run there."""
 
     def __init__(self, processor: Processor, mine: Callable[[Node], bool]) -> None:
-        able = amx.available(processor) or vnni.available(processor)
+        able = amx.available(processor) or dot_product(processor) is not None
         self._mine = mine if able else lambda node: False
         self._known: dict[Value, bool] = {}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.backend.cpu import amx, vnni
+from compiler.backend.cpu import amx
+from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.te.schedule import Schedule
@@ -40,8 +41,10 @@ def schedule_dot(schedule: Schedule, conv: Stage, out: Stage, processor: Process
     """A tile of sums in registers; each step of the reduction takes four channels."""
     op = conv.op
     assert isinstance(op, ComputeOp) and isinstance(out.op, ComputeOp)
-    vectors = out.op.axis[4].extent // vnni.LANES
-    count, columns = vnni.tile(vectors, *conv.tensor.shape[2:4])
+    instruction = dot_product(processor)
+    assert instruction is not None
+    vectors = out.op.axis[4].extent // amx.LANES
+    count, columns = instruction.tile(vectors, *conv.tensor.shape[2:4])
     at = _tiles(out, count, 1, columns)
     conv.compute_at(out, at)
     _copy(schedule, conv)
@@ -50,7 +53,7 @@ def schedule_dot(schedule: Schedule, conv: Stage, out: Stage, processor: Process
     conv.reorder(*steps, h, o, w, lane, last)
     for axis in (o, w):
         conv.unroll(axis)
-    conv.tensorize(lane, vnni.dot())
+    conv.tensorize(lane, instruction.intrinsic())
 
 
 def _tiles(out: Stage, vectors: int, rows: int, columns: int) -> IterVar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from compiler.backend.llvm import CPUS, Machine
+from compiler.backend.llvm import CPUS, DOT_PRODUCT, Machine
 from compiler.errors import TargetError
 
 
@@ -53,9 +53,6 @@ _ALL = (
 #: name -> platform
 PLATFORMS: Mapping[str, Platform] = {platform.name: platform for platform in _ALL}
 
-# Processors that have the dot product of int8, an extension of ARMv8.2.
-_DOT_PRODUCT = frozenset({"cortex-a55", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1"})
-
 
 def is_platform(name: str) -> bool:
     """Whether a target's name is that of a CPU, right or wrong: "armv7", "arm64:cortex-a72"."""
@@ -78,5 +75,5 @@ def platform_of(name: str) -> Platform:
     known = CPUS.get(arch, frozenset())
     if cpu not in known:
         raise TargetError(f"no processor '{cpu}' of {base} ({arch}); known are {', '.join(sorted(known))}")
-    features = (*platform.features, "dotprod") if cpu in _DOT_PRODUCT else platform.features
+    features = (*platform.features, "dotprod") if cpu in DOT_PRODUCT else platform.features
     return replace(platform, name=name, triple=platform.llvm_triple, cpu=cpu, features=features)

@@ -14,7 +14,8 @@ class Processor:
 
     vector_bytes: width of a vector register. registers: how many there are. l1_bytes, l2_bytes: data caches of one
     core. macs_per_cycle: float32 multiply-accumulates. stream_bytes_per_cycle: what one core reads of data that lies in
-    no cache of its own. features: LLVM's names of what it has beyond its architecture's base. doubles: whether its vectors hold float64.
+    no cache of its own. features: LLVM's names of what it has beyond its architecture's base. doubles: whether its
+    vectors hold float64.
     """
 
     vector_bytes: int

@@ -18,8 +18,6 @@ from compiler.te.tensor import sum as te_sum
 
 LANES, QUAD = 16, 4
 _OFFSET = 128
-# A tile's sums: enough to hide the instruction's latency, and its weights and inputs fit beside them.
-_SUMS = 24
 
 
 def available(processor: Processor) -> bool:
@@ -36,22 +34,6 @@ def excess(w: np.ndarray) -> Tensor:
     """What the offset adds to each output of weights [O,...]: int32 [O]."""
     sums = w.reshape(w.shape[0], -1).sum(axis=1, dtype=np.int64) * _OFFSET
     return constant(sums.astype(np.int32), "excess")
-
-
-def tile(vectors: int, height: int, width: int) -> tuple[int, int]:
-    """Vectors of outputs and pixels of a row whose sums stay in registers."""
-    sizes = [(v, c) for v in range(1, vectors + 1) if vectors % v == 0 for c in range(1, width + 1) if width % c == 0]
-    return max((s for s in sizes if s[0] * s[1] <= _SUMS), key=lambda s: s[0] * s[1] / (s[0] + s[1]))
-
-
-def extent(vectors: int, height: int, width: int, padded: bool) -> tuple[int, int]:
-    """Height and width to compute, not less than the output's."""
-
-    def cost(columns: int) -> float:
-        v, c = tile(vectors, height, columns)
-        return columns * (v + c) / (v * c)
-
-    return height, min(range(width, width + (4 if padded else 1)), key=cost)
 
 
 def dot() -> TensorIntrin:

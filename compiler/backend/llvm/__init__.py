@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from compiler.backend.llvm.compile import compile_functions, llvm_ir
-from compiler.backend.llvm.machine import CPUS, Machine
+from compiler.backend.llvm.machine import CPUS, DOT_PRODUCT, Machine
 
-__all__ = ["CPUS", "Machine", "compile_functions", "llvm_ir"]
+__all__ = ["CPUS", "DOT_PRODUCT", "Machine", "compile_functions", "llvm_ir"]

@@ -25,6 +25,8 @@ CPUS: dict[str, frozenset[str]] = {
     ),
     "armv7": frozenset("cortex-a7 cortex-a8 cortex-a9 cortex-a15 cortex-a17".split()),
 }
+#: those of them that have the dot product of int8, an extension of ARMv8.2
+DOT_PRODUCT = frozenset({"cortex-a55", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1"})
 _ARM_FEATURES = {"armv7": "+neon,+vfp3", "aarch64": "+neon"}
 
 _lock = Lock()
@@ -86,6 +88,8 @@ class Machine:
             cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
         elif cpu != "generic" and cpu not in CPUS[arch]:
             raise CodegenError(f"unknown cpu {cpu!r} for {arch}; known: generic, {', '.join(sorted(CPUS[arch]))}")
+        if cpu in DOT_PRODUCT:
+            features += ",+dotprod"
         return _machine(triple, cpu, features, opt, is_host)
 
     def compile(

@@ -21,6 +21,7 @@ from vdla import models
 from vdla.deploy import deploy
 
 PLATFORMS = ("cpu", "arm64", "armv7")
+DOT_PRODUCT = "arm64:cortex-a76"
 
 
 @cache
@@ -47,7 +48,7 @@ def test_float_networks(name: str, platform: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("platform", [*PLATFORMS, DOT_PRODUCT])
 @pytest.mark.parametrize("name", ["digits", "resnet_tiny", "mobile_tiny"])
 def test_integer_networks_to_the_bit(name: str, platform: str, tmp_path: Path) -> None:
     model = network(name)
