@@ -61,6 +61,7 @@ def fetch_fifo(bus_bits: int, instruction_bits: int = 256, block: type[Fetch] = 
     beats_left = bench.inside("fetch.beats_left")
     bench.claim(
         "a burst has at least one beat, no more than are left, and no more than there is room for",
+        used | (fetch.beats == 0),
         (fetch.beats == 0) == (beats_left == 0),
         fetch.beats <= beats_left,
         ~fetch.request | ((fetch.beats != 0) & (under_way + stored + fetch.beats * beat_units <= size)),

@@ -11,7 +11,7 @@ from typing import Any
 from hw.config import Config
 from hw.formal.bench import Bench, Follower, anything
 from hw.formal.queues import flight_state
-from hw.rtl.hdl import Signal
+from hw.rtl.hdl import Cat, Signal
 from hw.rtl.load import DONE_LATENCY, LoadUnit
 from hw.rtl.read_port import OUTSTANDING_BITS
 from hw.rtl.sequencer import LONGEST, Sequencer
@@ -31,12 +31,16 @@ def load_jobs(bus_bits: int, block: type[LoadUnit] = LoadUnit) -> Bench:
         "each load not done is decoded, queued or walked: none lost or doubled",
         undone == started + decoding + level + walking,
     )
+    _last_piece(bench, "load.walker")
     _fifo(bench, "load.jobs", push=decoding, pop=bench.inside("load.jobs.r_en"))
     return bench
 
 
 def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUnit) -> Bench:
-    """The store unit before a memory that holds at most `outstanding` bursts and answers only those it has in full."""
+    """The store unit before a memory that holds at most `outstanding` bursts and answers only those it has in full.
+
+    The memory may take data before their address, which has been presented then.
+    """
     bench = Bench("stores before their response", f"{bus_bits}-bit bus, {outstanding} bursts")
     m, unit = bench.m, bench.add("store", block(Config(bus_bits=bus_bits)), driven=("start",))
     undone = _behind(bench, unit, STORE_RETIRE, STORE_RETIRE)
@@ -52,16 +56,17 @@ def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUn
         answerable.eq(answerable + written - answered),
     ]
     bench.assume(~unit.awready | (unanswered != outstanding))
-    bench.assume(~unit.bvalid | (answerable != 0))
+    bench.assume(~unit.bvalid | ((answerable != 0) & (unanswered != 0)))
 
-    issued, owed = bench.inside("store.issued"), bench.inside("store.owed")
+    issued, owed, waiting = (bench.inside(f"store.{n}") for n in ("issued", "owed", "waiting"))
     bench.claim(
-        "no data before its address, no more bursts than the memory holds, no counter overflows",
+        "no data before its address is presented, no more bursts than the memory holds, no counter overflows",
         unanswered <= outstanding,
-        answerable <= unanswered,
-        owed == unanswered - answerable,
+        answerable <= unanswered + waiting,
+        owed == unanswered + waiting - answerable,
         bench.inside("store.due") == (owed != 0),
-        (issued - bench.inside("store.answered"))[:OUTSTANDING_BITS] == unanswered,
+        (issued - bench.inside("store.answered"))[:OUTSTANDING_BITS] == unanswered + waiting,
+        ~waiting | unit.awvalid,
     )
     decoding, busy, full, valid = (bench.inside(f"store.{n}") for n in ("decoding", "busy", "_full", "valid"))
     walking, level = bench.inside("store.walker.valid"), bench.inside("store.ends.level")
@@ -76,6 +81,7 @@ def store_ends(bus_bits: int, outstanding: int, block: type[StoreUnit] = StoreUn
         ~(full & ~ends) | walking | ends_next,
     )
     bench.claim("each store not done is walked or waits for its response: none lost or doubled", undone == busy + level)
+    _last_piece(bench, "store.walker")
     finished = ends & unit.wvalid & unit.wready
     _fifo(bench, "store.ends", push=finished, pop=unit.done)
     return bench
@@ -113,6 +119,12 @@ def _behind(bench: Bench, unit: Any, longest: int, latency: Any) -> Any:
     flight_state(bench, "flight", flight.room, inside, undone)
     bench.claim("only what was started is done", ~unit.done | (undone != 0))
     return undone
+
+
+def _last_piece(bench: Bench, path: str) -> None:
+    """Claim of a walk over pieces that its end is where all loops end."""
+    ends = [bench.inside(f"{path}.{n}") for n in ("seg_end", "x_end", "y_end")]
+    bench.claim("a walk's last piece is the last of all its loops", bench.inside(f"{path}.end") == Cat(*ends).all())
 
 
 def _fifo(bench: Bench, path: str, *, push: Any, pop: Any) -> None:
