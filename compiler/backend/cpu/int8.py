@@ -19,7 +19,7 @@ from compiler.backend.cpu.layouts import block_of
 from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import is_plain
-from compiler.ir import Expr, call, const, maximum, minimum
+from compiler.ir import Expr, call, const, maximum, minimum, select
 from compiler.ops.compute import WINDOW, compute_of, constant
 from compiler.ops.compute.indexing import broadcast, padded_window
 from compiler.ops.quantization import unpack_params
@@ -28,7 +28,7 @@ from compiler.te.tensor import Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
 
 #: the tags of the stages that have templates
-MATRIX, DOT = "cpu.int8.matrix", "cpu.int8.dot"
+MATRIX, DOT, QUADS = "cpu.int8.matrix", "cpu.int8.dot", "cpu.int8.quads"
 # Added to a float of small magnitude it leaves the nearest whole number.
 _WHOLE = {"float32": 1.5 * 2.0**23, "float64": 1.5 * 2.0**52}
 # Integers up to here are float32 values; products from here on are clipped, whatever the zero point.
@@ -42,6 +42,9 @@ def expression(
     blocked = not is_plain(node.output.layout)
     if node.op in ("requantize", "qadd") and not processor.doubles:
         return None
+    if node.op == "layout_transform" and node.output.dtype == "int8" and node.output.layout == f"NCHW{amx.QUAD}c":
+        whole = is_plain(node.inputs[0].layout) and len(node.output.shape) == 4
+        return _quads(inputs[0], stored.shape) if whole else None
     if node.op == "requantize" and node.inputs[1].const is not None:
         if blocked == is_plain(node.inputs[0].layout):
             return None
@@ -104,6 +107,16 @@ def _qadd(inputs: Sequence[Tensor], attrs: Attrs, stored: TensorType) -> Tensor:
         return _rounded(left + right, factor, attrs)
 
     return compute(stored.shape, element, "qadd")
+
+
+def _quads(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """x [N,C,H,W] -> [N,ceil(C/4),H,W,4], the tail zero."""
+
+    def element(n: Expr, c: Expr, h: Expr, w: Expr, i: Expr) -> Expr:
+        channel = c * amx.QUAD + i
+        return select(channel < x.shape[1], x[n, channel, h, w], 0)
+
+    return compute(shape, element, "quads", tag=QUADS)
 
 
 def _depthwise(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> Tensor:

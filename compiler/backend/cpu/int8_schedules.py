@@ -6,6 +6,7 @@ from compiler.backend.cpu import amx
 from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
+from compiler.backend.cpu.vector_convolution import LANES
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar
@@ -54,6 +55,25 @@ def schedule_dot(schedule: Schedule, conv: Stage, out: Stage, processor: Process
     for axis in (o, w):
         conv.unroll(axis)
     conv.tensorize(lane, instruction.intrinsic())
+
+
+def schedule_quads(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
+    """A row at a time: what precedes is computed in whole vectors, then four channels are put beside each other."""
+    assert isinstance(out.op, ComputeOp)
+    n, c, h, _, i = out.op.axis
+    out.unroll(i)
+    stages = [stage for stage in schedule.stages if isinstance(stage.op, ComputeOp) and stage is not out]
+    for stage in stages:
+        if schedule.readers_of(stage) != [out]:
+            stage.compute_inline()
+    fused = parallelize(out, [n, c, h])
+    at = h if fused is None else fused
+    for stage in stages:
+        if not stage.inlined:
+            assert isinstance(stage.op, ComputeOp)
+            stage.compute_at(out, at)
+            lanes = next((lanes for lanes in LANES if stage.tensor.shape[3] % lanes == 0), 1)
+            stage.vectorize(stage.split(stage.op.axis[3], factor=lanes)[1])
 
 
 def _tiles(out: Stage, vectors: int, rows: int, columns: int) -> IterVar:

@@ -342,7 +342,7 @@ class FunctionEmitter:
         if isinstance(e, Select):
             if isinstance(e.true_value, Load) and self.guardable(e):
                 return self.load(e.true_value, (self.expr(e.cond), e.false_value))
-            if speculatable(e.true_value) and speculatable(e.false_value):
+            if speculatable(e.true_value, e.cond) and speculatable(e.false_value, e.cond):
                 return (
                     self.b.select(*self.operands(e.cond, e.true_value, e.false_value))
                     if self.is_wide(e.cond)

@@ -38,9 +38,12 @@ def depends_on(e: Expr, var: Var) -> bool:
     return any(node is var for node in walk_expr(e))
 
 
-def speculatable(e: Expr) -> bool:
-    """True if ``e`` may be computed although its value is not wanted: it reads no memory."""
-    return not any(isinstance(n, Load) or (isinstance(n, Call) and n.name == "pow") for n in walk_expr(e))
+def speculatable(e: Expr, beside: Expr | None = None) -> bool:
+    """True if ``e`` may be computed although its value is not wanted: it reads no memory but what ``beside`` reads."""
+    known = set() if beside is None else {n for n in walk_expr(beside) if isinstance(n, Load)}
+    return not any(
+        (isinstance(n, Load) and n not in known) or (isinstance(n, Call) and n.name == "pow") for n in walk_expr(e)
+    )
 
 
 def stride_of(buffer: Buffer, indices: Sequence[Expr], var: Var) -> int | None:
@@ -102,7 +105,7 @@ def _lanes_apart(s: Store, loop: For) -> bool:
 
 def _fits_vectors(node: Expr, var: Var, lanes: int) -> bool:
     if isinstance(node, Select) and depends_on(node.cond, var):
-        return speculatable(node.true_value) and speculatable(node.false_value)
+        return all(speculatable(value, node.cond) for value in (node.true_value, node.false_value))
     if isinstance(node, Binary) and node.op in LOGIC_OPS and depends_on(node.a, var):
         return speculatable(node.b)
     return node.dtype == "handle" or ITEM_BYTES[node.dtype] * lanes <= _WIDEST
