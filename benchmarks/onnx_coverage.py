@@ -82,11 +82,11 @@ def evaluate(model: onnx.ModelProto, inputs: Sequence[Any]) -> list[np.ndarray]:
     Raises CompileError for a model that the CPU cannot run.
     """
     names = [entry.name for entry in model.graph.input]
-    if any(not isinstance(array, np.ndarray) for array in inputs):
+    if any(not isinstance(array, np.ndarray | np.generic) for array in inputs):
         raise CompileError("sequences and optional tensors are not implemented")
-    feeds = dict(zip(names, inputs, strict=False))
+    feeds = {name: np.asarray(array) for name, array in zip(names, inputs, strict=False)}
     shapes = {name: array.shape for name, array in feeds.items()}
-    constants: dict[str, np.ndarray] = {}
+    constants = {name: array for name, array in feeds.items() if array.shape == (0,)}
     while True:
         try:
             given = {name: shape for name, shape in shapes.items() if name not in constants}

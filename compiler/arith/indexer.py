@@ -90,6 +90,8 @@ class Indexer:
         self.extents: dict[Var, int] = {}
         self._order: dict[Var, int] = {}
         self._bounds = Bounds()
+        #: what loads inside indices become; None: they keep their buffer
+        self.index_loads: LoadRule | None = None
 
     def declare(self, var: Var, extent: int) -> None:
         """Make ``var`` known as running over ``0 <= var < extent``."""
@@ -136,7 +138,7 @@ class Indexer:
                 return self._atom(binary(op, self.expr(a), self.expr(b)))
             if op in ("min", "max"):
                 return self._min_max(op, self.affine(expr.a, env), self.affine(expr.b, env))
-        out = self.rewrite(expr, env)
+        out = self.rewrite(expr, env, self.index_loads)
         return self.affine(out) if is_index(out) else self._atom(out)  # a decided select may leave index arithmetic
 
     def _atom(self, expr: Expr) -> Affine:

@@ -28,11 +28,31 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         }
         if not found:
             break
+        model = _with_defaults(model, found, versions)
         try:
             model = inliner.inline_selected_functions(model, sorted(found), False, True)
         except (RuntimeError, TypeError, ValueError, DecodeError, onnx.shape_inference.InferenceError):
             break  # what is left is reported as not implemented
     return model
+
+
+def _with_defaults(model: onnx.ModelProto, found: set[tuple[str, str]], versions: dict[str, int]) -> onnx.ModelProto:
+    """A copy in which nodes to be replaced spell out the attributes that ONNX has defaults for."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    for node in result.graph.node:
+        if (node.domain, node.op_type) not in found or not _is_defined(node, versions):
+            continue
+        given = {attribute.name for attribute in node.attribute}
+        for name, attribute in _schema(node, versions).attributes.items():
+            if name not in given and attribute.default_value.name:
+                node.attribute.append(attribute.default_value)
+    return result
+
+
+def _schema(node: onnx.NodeProto, versions: dict[str, int]) -> onnx.defs.OpSchema:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return onnx.defs.get_schema(node.op_type, versions[domain], domain)
 
 
 def _is_defined(node: onnx.NodeProto, versions: dict[str, int]) -> bool:
@@ -41,7 +61,7 @@ def _is_defined(node: onnx.NodeProto, versions: dict[str, int]) -> bool:
     if node.op_type in _KEPT or domain not in versions:
         return False
     try:
-        schema = onnx.defs.get_schema(node.op_type, versions[domain], domain)
+        schema = _schema(node, versions)
     except onnx.defs.SchemaError:
         return False
     return bool(getattr(schema, "has_function", False) or getattr(schema, "has_context_dependent_function", False))

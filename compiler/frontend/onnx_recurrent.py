@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.frontend.onnx_node import Context, NodeView, Reject, integers_of, need, optional
+from compiler.frontend.onnx_node import Context, NodeView, Reject, const_of, integers_of, need, optional
 from compiler.frontend.onnx_registry import register_converter
 from compiler.frontend.onnx_tensors import constant_or_zeros, optional_part, slice_attrs
 from compiler.graph.ir import Value
@@ -84,6 +84,7 @@ def _direction(
     """The hidden states of one direction after every step, [T,N,H]; of an LSTM with the cell's, [T,2,N,H]."""
     steps, batch, width = shape
     gates = _GATES[node.op]
+    const_of(operands, 3, "the bias")  # it is added up at import
     w, r, b = (optional_part(context, node, operands, i, d) for i in (1, 2, 3))
     assert w is not None and r is not None
     attrs: dict[str, Any] = {"activations": tuple(activations), "reverse": reverse}
@@ -91,9 +92,7 @@ def _direction(
         attrs["clip"] = node.number("clip", 0.0)
     inputs = [flat, w]
     recurrent_bias = np.zeros(width, np.float32)
-    if b is not None:
-        if b.const is None:
-            raise Reject("a bias that is computed at run time is not implemented", b.origin or b.name)
+    if b is not None and b.const is not None:
         of_input, of_state = b.const[: gates * width], b.const[gates * width :].copy()
         if node.op == "GRU":  # that of the hidden gate may be inside the reset
             recurrent_bias = of_state[2 * width :].copy()

@@ -75,6 +75,13 @@ def _split(context: Context, node: NodeView, operands: Operands) -> tuple[Value,
     return tuple(results)
 
 
+@register_converter("ConstantOfShape")
+def _constant_of_shape(context: Context, node: NodeView, operands: Operands) -> Value:
+    """Reached only with a shape that is no constant, to say so."""
+    integers_of(operands, 0, "the shape")
+    raise Reject("the shape is missing")
+
+
 @register_converter("Expand")
 def _expand(context: Context, node: NodeView, operands: Operands) -> Value:
     x, wanted = need(operands, 0, "the input"), integers_of(operands, 1, "the shape")
@@ -199,7 +206,8 @@ def _depth_to_space(context: Context, node: NodeView, operands: Operands) -> Val
     if node.op == "SpaceToDepth":
         if h % block or w % block:
             raise Reject(f"block size {block} does not divide {x.shape}")
-        split, perm = (n, c, h // block, block, w // block, block), (0, 3, 5, 1, 2, 4)
+        split = (n, c, h // block, block, w // block, block)
+        perm = (0, 3, 5, 1, 2, 4) if node.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
         shape = (n, c * block * block, h // block, w // block)
     else:
         if c % (block * block):

@@ -22,7 +22,7 @@ from compiler.ir.types import COMPARE_OPS, DTYPES, FLOAT_DTYPES, INT_DTYPES, LOG
 PURE_CALLS = {
     "exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "sigmoid": 1, "erf": 1, "floor": 1, "ceil": 1, "round": 1, "abs": 1,
     "sin": 1, "cos": 1, "tan": 1, "asin": 1, "acos": 1, "atan": 1, "sinh": 1, "cosh": 1, "asinh": 1, "acosh": 1,
-    "atanh": 1, "pow": 2, "fma": 3, "rshift_rne": 2, "popcount": 1, "address_of": 1,
+    "atanh": 1, "pow": 2, "fmod": 2, "fma": 3, "rshift_rne": 2, "popcount": 1, "address_of": 1,
 }  # fmt: skip
 MAX_DEPTH = 150
 _INT_CALLS = frozenset({"abs", "rshift_rne"})

@@ -79,6 +79,7 @@ class _Maker:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.indexer = bounds.indexer
+        self.indexer.index_loads = self.load
 
     def load(self, load: Load, env: Mapping[Var, Affine]) -> Expr:
         """A read of a tensor as a read of its buffer, relative to the buffer's first element."""

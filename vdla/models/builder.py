@@ -66,6 +66,13 @@ class ModelBuilder:
             group=groups,
         )
 
+    def conv_transpose(self, x: str, name: str, channels: tuple[int, int], kernel: int, stride: int, pads: int) -> str:
+        """Transposed convolution without bias that keeps the mean square; channels is (in, out)."""
+        fan_in = channels[0] * (kernel / stride) ** 2
+        w = self.weight(f"{name}.weight", self.normal((*channels, kernel, kernel), fan_in**-0.5))
+        window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pads] * 4}
+        return self.node("ConvTranspose", [x, w], name, self.moment[x], **window)
+
     def batch_norm(self, x: str, name: str, channels: int, gain: float = 1.0) -> str:
         """Batch normalisation whose running statistics fit x, with a gain of about `gain`."""
         deviation = self.moment[x] ** 0.5

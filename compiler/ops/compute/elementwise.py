@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compiler.ir import INT_RANGES, Expr, call, const, ne, select
+from compiler.ir import INT_RANGES, Expr, call, const, logical_and, ne, select
 from compiler.ops.compute.indexing import broadcast
 from compiler.ops.compute.registry import register_compute
 from compiler.ops.elementwise import TRIGONOMETRIC
@@ -28,11 +28,6 @@ def _is_float(x: Expr) -> bool:
     return x.dtype in FLOATS
 
 
-def _truncated(x: Expr) -> Expr:
-    """A float without its fraction."""
-    return select(x < 0.0, call("ceil", x), call("floor", x))
-
-
 def _div(a: Expr, b: Expr) -> Expr:
     if _is_float(a):
         return a / b
@@ -48,12 +43,15 @@ def _pow(a: Expr, b: Expr) -> Expr:
     return call("pow", a.astype("float64"), b.astype("float64")).astype("int64").astype(a.dtype)
 
 
-def _mod(a: Expr, b: Expr) -> Expr:
-    return a - call("floor", a / b) * b if _is_float(a) else a % b
-
-
 def _fmod(a: Expr, b: Expr) -> Expr:
-    return a - (_truncated(a / b) if _is_float(a) else _div(a, b)) * b
+    return call("fmod", a, b) if _is_float(a) else a - _div(a, b) * b
+
+
+def _mod(a: Expr, b: Expr) -> Expr:
+    if not _is_float(a):
+        return a % b
+    rest = call("fmod", a, b)
+    return select(logical_and(ne(rest, 0.0), ne(rest < 0.0, b < 0.0)), rest + b, rest)
 
 
 def _sign(x: Expr) -> Expr:
