@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import vdla
+from compiler.backend.cpu.platforms import PLATFORMS
 from hw.config import Board, boards
 from hw.errors import ConfigError
 from runtime import linked_cpu
@@ -26,11 +27,16 @@ E_MACHINE = {"armv7": 40, "arm64": 183}
 
 
 @pytest.mark.parametrize(("board", "host"), [("pynq-z1", "armv7"), ("ultra96", "arm64"), ("de10-nano", "armv7")])
-def test_a_board_names_its_processor(board: str, host: str) -> None:
+def test_a_board_names_its_processor(board: str, host: str, tmp_path: Path) -> None:
     assert Board.load(board).host == host
     artifact = vdla.compile(models.mlp(), target="board", config=board)
     assert artifact.cpu_code is not None
     assert struct.unpack_from("<H", artifact.cpu_code.image, 18)[0] == E_MACHINE[host]
+    # Whole as it is: what the board's own C compiler will link.
+    kernels = tmp_path / "cpu.o"
+    kernels.write_bytes(artifact.cpu_code.image)
+    link = [PLATFORMS[host].linker, "-shared", "-Wl,--no-undefined", str(kernels), "-lm", "-lpthread"]
+    subprocess.run([*link, "-o", str(tmp_path / "cpu.so")], check=True)
 
 
 def test_boards_without_a_processor() -> None:
