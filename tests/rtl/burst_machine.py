@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import Array, Const, Elaboratable, Module, Mux, ResetSignal, Signal, Value
+from amaranth.hdl import Elaboratable
 
 from hw.config import Config
+from hw.rtl.hdl import Array, Const, Module, Mux, ResetSignal, Signal
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class BurstMachine(Elaboratable):
             ]
         return m
 
-    def _on(self, flaw: Flaw) -> Value:
+    def _on(self, flaw: Flaw) -> Any:
         return self.flaws[int(flaw).bit_length() - 1]
 
     def _registers(self, m: Module, running: Signal) -> None:

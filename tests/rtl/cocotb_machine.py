@@ -32,7 +32,7 @@ class Board:
     def __init__(self, dut: Any, memory_bytes: int) -> None:
         self.dut = dut
         cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-        self.ram = AxiRam(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst, size=memory_bytes)
+        self.ram: Any = AxiRam(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst, size=memory_bytes)
         cocotb.start_soon(watch(dut, Checker(Port(dut))))
         self.cpu = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
 

@@ -13,6 +13,7 @@ from hw.config import MemoryConfig
 from hw.isa import Alu, AluOp, AluSource, Gemm, Instruction, Load, Store, Sync, Unit
 from hw.rtl.registers import REGISTERS, Control, Error, Status
 from hw.timing import CAUSES
+from sim.program import F
 from sim.rtl.bench import Fault
 from sim.rtl.cases import SMALL, random_case
 from sim.rtl.lockstep import Case
@@ -113,7 +114,8 @@ def test_malformed_instruction(name: str, index: int) -> None:
 
 def test_error_on_any_read_beat() -> None:
     d = driver()
-    beats = int(d.simulated.beats[d.simulated.program.column(0) == isa.Opcode.LOAD].sum()) + d.simulated.fetch_beats
+    loads = d.simulated.program.column(F.OPCODE) == isa.Opcode.LOAD
+    beats = int(d.simulated.beats[loads].sum()) + d.simulated.fetch_beats
     for beat in sorted({*range(0, beats, 7), beats - 1}):
         d.attach(d.case.memory.copy(), Fault(read_beat=beat, response=2 + beat % 2))
         assert d.run(d.case.address, len(d.case.program)) & Status.ERROR, f"beat {beat}"

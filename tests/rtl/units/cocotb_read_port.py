@@ -30,7 +30,7 @@ async def arbitrates(dut: Any) -> None:
     granted_bursts = delivered = delivered_before = 0
     offered = False
     stop = False
-    counts = dict.fromkeys(MASTERS, 0)
+    counts: dict[str, int] = dict.fromkeys(MASTERS, 0)
     for cycle in range(3000):
         for m in MASTERS:
             if wanted[m] is None and rng.random() < 0.4:
