@@ -46,7 +46,9 @@ def test_sessions(page: str) -> None:
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/add_an_operator.md", "docs/cpu.md", "docs/explore.md", "docs/int8_cpu.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/add_an_operator.md", "docs/cpu.md", "docs/explore.md", "docs/int8_cpu.md"]
+)
 def test_code(page: str, tmp_path: Path) -> None:
     (code,) = blocks(page, "python")
     run_python("-c", code, cwd=tmp_path)

@@ -20,7 +20,7 @@ from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import is_plain
 from compiler.ir import Expr, call, const, maximum, minimum, select
-from compiler.ops.compute import WINDOW, compute_of, constant
+from compiler.ops.compute import compute_of, constant
 from compiler.ops.compute.indexing import broadcast, padded_window
 from compiler.ops.quantization import unpack_params
 from compiler.ops.registry import Attrs, TensorType
@@ -28,7 +28,7 @@ from compiler.te.tensor import Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
 
 #: the tags of the stages that have templates
-MATRIX, DOT, QUADS = "cpu.int8.matrix", "cpu.int8.dot", "cpu.int8.quads"
+MATRIX, DOT, DEPTHWISE, QUADS = (f"cpu.int8.{name}" for name in ("matrix", "dot", "depthwise", "quads"))
 # Added to a float of small magnitude it leaves the nearest whole number.
 _WHOLE = {"float32": 1.5 * 2.0**23, "float64": 1.5 * 2.0**52}
 # Integers up to here are float32 values; products from here on are clipped, whatever the zero point.
@@ -120,17 +120,22 @@ def _quads(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _depthwise(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> Tensor:
-    """x [N,C/b,H,W,b], w [C/b,1,kh,kw,b] -> [N,C/b,H',W',b] int32."""
+    """x [N,C/b,H,W,b], w [C/b,1,kh,kw,b] -> [N,C/b,H',W',b] int32; in float32, which sums of few products fit exactly
+    and which are multiplied and added at once."""
     x, w = inputs
     (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
     source = padded_window(x, attrs["pads"], attrs["pad_value"])
     rh, rw = reduce_axis(w.shape[2], "rh"), reduce_axis(w.shape[3], "rw")
+    kind = "float32" if 2**14 * rh.extent * rw.extent <= _EXACT else "int32"
 
     def element(n: Expr, c: Expr, h: Expr, w_: Expr, lane: Expr) -> Expr:
-        pixel = source[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane].astype("int32")
-        return te_sum(pixel * w[c, 0, rh, rw, lane].astype("int32"), axis=(rh, rw))
+        pixel = source[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane].astype(kind)
+        return te_sum(pixel * w[c, 0, rh, rw, lane].astype(kind), axis=(rh, rw))
 
-    return compute(shape, element, "conv2d", tag=WINDOW)
+    sums = compute(shape, element, "conv2d", tag=DEPTHWISE)
+    if kind == "int32":
+        return sums
+    return compute(shape, lambda *i: minimum(maximum(sums[i], -_EXACT), _EXACT).astype("int32"), "conv2d_sums")
 
 
 def _convolution(

@@ -7,6 +7,7 @@ from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.vector_convolution import LANES
+from compiler.ops.compute import PADDING
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar
@@ -55,6 +56,29 @@ def schedule_dot(schedule: Schedule, conv: Stage, out: Stage, processor: Process
     for axis in (o, w):
         conv.unroll(axis)
     conv.tensorize(lane, instruction.intrinsic())
+
+
+def schedule_depthwise(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
+    """A row's tile of pixels, one vector of channels each, in registers; padding is chosen at each load."""
+    assert isinstance(conv.op, ComputeOp) and isinstance(out.op, ComputeOp)
+    for stage in schedule.stages:
+        if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING:
+            stage.compute_inline()
+    n, c, h, w, i = out.op.axis
+    sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
+    vectors, lane = out.split(i, factor=min(processor.lanes, i.extent))
+    wo, wi = out.split(w, factor=knobs.choice("columns", sizes[::-1]))
+    out.reorder(n, c, h, wo, vectors, wi, lane)
+    out.unroll(wi)
+    out.vectorize(lane)
+    conv.compute_at(out, vectors)
+    parallelize(out, [n, c, h])
+    column, lanes = conv.op.axis[3:]
+    rh, rw = conv.op.reduce_axis
+    conv.reorder(rh, rw, column, lanes)
+    for axis in (rw, column):
+        conv.unroll(axis)
+    conv.vectorize(lanes)
 
 
 def schedule_quads(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:

@@ -19,6 +19,7 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
     dense.DENSE: dense.schedule_dense,
     int8.MATRIX: int8_schedules.schedule_matrix,
     int8.DOT: int8_schedules.schedule_dot,
+    int8.DEPTHWISE: int8_schedules.schedule_depthwise,
     int8.QUADS: int8_schedules.schedule_quads,
     winograd.WINOGRAD: winograd.schedule_winograd,
 }
