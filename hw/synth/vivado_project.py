@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hw.config import Config
 from hw.errors import ConfigError
 from hw.rtl import axi
 from hw.rtl.registers import REGISTERS
 from hw.synth.flow import Build
+from hw.synth.rendering import render
 from hw.synth.zynq import (
     MASTER,
     REGISTER_RANGE,
@@ -23,7 +21,6 @@ from hw.synth.zynq import (
 )
 from hw.synth.zynq_top import HP_BITS, check_port
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
 BUILD = "build.tcl"
 LED_PORTS = {"led_interrupt": "interrupt", "led_running": "trace_running"}
 """Ports of the design by LED, and what of the machine they show."""
@@ -69,14 +66,10 @@ def project_files(build: Build) -> dict[str, str]:
         "leds": [led for led, _ in leds],
         "jobs": build.options["jobs"],
     }
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
-    )  # fmt: skip
     standard = Leds.of(build.board).standard
     return {
-        BUILD: environment.get_template("vivado_build.tcl.j2").render(values),
-        "package_ip.tcl": environment.get_template("vivado_package.tcl.j2").render(values),
+        BUILD: render("vivado_build.tcl.j2", values),
+        "package_ip.tcl": render("vivado_package.tcl.j2", values),
         "vdla.xdc": "".join(
             f"set_property -dict {{PACKAGE_PIN {pin} IOSTANDARD {standard}}} [get_ports {port}]\n"
             f"set_false_path -to [get_ports {port}]\n"
@@ -107,6 +100,8 @@ def _ps7(cfg: Config, processor: Processor) -> Block:
     settings = {
         **processor.settings,
         "PCW_FPGA_FCLK0_ENABLE": "1",
+        "PCW_EN_CLK0_PORT": "1",
+        "PCW_EN_RST0_PORT": "1",
         "PCW_FPGA0_PERIPHERAL_FREQMHZ": f"{cfg.clock_mhz:g}",
         "PCW_USE_M_AXI_GP0": "1",
         "PCW_USE_S_AXI_HP0": "1",

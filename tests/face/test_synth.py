@@ -77,9 +77,12 @@ def test_json_is_the_document(built: Path, capsys: pytest.CaptureFixture[str]) -
     [
         (["--board", "pynq"], "did you mean pynq-z"),
         (["--board", "tiny"], "tiny does not say what its FPGA holds"),
-        (["--flow", "quartus"], "there is no flow 'quartus'"),
+        (["--flow", "quartos"], "there is no flow 'quartos'; did you mean quartus"),
         (["--set", "vdla.block_out=24"], "24 is not one of"),
-        (["--board", "de10-nano", "--flow", "ecp5"], "de10-nano has a cyclonev part, for which there is --flow yosys"),
+        (
+            ["--board", "de10-nano", "--flow", "ecp5"],
+            "de10-nano has a cyclonev part, for which there is --flow quartus or yosys",
+        ),
         (["--option", "effort=9"], "flow 'yosys' has no option 'effort'"),
     ],
 )

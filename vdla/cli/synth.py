@@ -40,7 +40,7 @@ from vdla.report.synthesis import DOCUMENT, PICTURE, print_synthesis
     "flow_name",
     default=DEFAULT_FLOW,
     show_default=True,
-    help="What to do, with which tools: yosys, vivado, openxc7, ecp5, or one of your own (docs/synth.md).",
+    help="What to do, with which tools: yosys, vivado, openxc7, quartus, ecp5, or one of your own (docs/synth.md).",
 )
 @click.option(
     "--packed/--no-packed",
