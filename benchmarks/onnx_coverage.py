@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import itertools
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -82,6 +83,12 @@ def evaluate(model: onnx.ModelProto, inputs: Sequence[Any]) -> list[np.ndarray]:
     Raises CompileError for a model that the CPU cannot run.
     """
     names = [entry.name for entry in model.graph.input]
+    for entry in model.graph.input:
+        if entry.type.WhichOneof("value") != "tensor_type":
+            raise CompileError("sequences and optional tensors are not implemented")
+    of_proto = next((array for array in inputs if isinstance(array, onnx.TensorProto)), None)
+    if of_proto is not None:
+        raise CompileError(f"element type {onnx.TensorProto.DataType.Name(of_proto.data_type)}")
     if any(not isinstance(array, np.ndarray | np.generic) for array in inputs):
         raise CompileError("sequences and optional tensors are not implemented")
     feeds = {name: np.asarray(array) for name, array in zip(names, inputs, strict=False)}
@@ -160,7 +167,9 @@ def _reason(error: CompileError) -> str:
     if isinstance(error, UnsupportedModelError):
         item = error.items[0]
         return f"{item.op}: {item.reason}"
-    return str(error).split(": ", 1)[-1]
+    reason = str(error).split(": ", 1)[-1]
+    of_type = re.match(r"input '.*' is (\w+);", reason)
+    return f"element type {of_type[1]}" if of_type else reason
 
 
 def coverage(tests: Iterable[Any]) -> list[Outcome]:

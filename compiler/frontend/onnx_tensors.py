@@ -82,6 +82,15 @@ def _constant_of_shape(context: Context, node: NodeView, operands: Operands) -> 
     raise Reject("the shape is missing")
 
 
+@register_converter("Range")
+def _range(context: Context, node: NodeView, operands: Operands) -> Value:
+    start, limit, step = (const_of(operands, i, what) for i, what in enumerate(("the start", "the limit", "the step")))
+    if start is None or limit is None or step is None or start.size != 1 or limit.size != 1 or not step.any():
+        raise Reject("start, limit and step must be numbers, the step not 0")
+    values = np.arange(start.item(), limit.item(), step.item(), dtype=start.dtype)
+    return context.constant(values, node.outputs[0])
+
+
 @register_converter("Expand")
 def _expand(context: Context, node: NodeView, operands: Operands) -> Value:
     x, wanted = need(operands, 0, "the input"), integers_of(operands, 1, "the shape")

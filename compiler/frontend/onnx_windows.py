@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -48,6 +49,9 @@ def _conv_integer(context: Context, node: NodeView, operands: Operands) -> Value
         zero = optional(operands, index + 2)
         if zero is not None:
             zero = context.emit(node, "cast", [zero], {"dtype": "int32"})
+            if zero.shape:  # of the weight: one for each output channel
+                shape = (*zero.shape, *(1,) * (len(wide.shape) - 1))
+                zero = context.emit(node, "reshape", [zero], {"shape": shape if math.prod(zero.shape) > 1 else ()})
             wide = context.emit(node, "sub", [wide, zero])
         values.append(wide)
     attrs = {**window_attrs(node, values[0], values[1].shape[2:]), "groups": node.integer("group", 1)}
