@@ -136,6 +136,7 @@ class Memory:
     def clear(self) -> None:
         self._reads: deque[Burst] = deque()
         self._writes: deque[Burst] = deque()
+        self._beats: deque[tuple[bytes, int]] = deque()
         self._responses: deque[tuple[int, int]] = deque()
         self._offers = dict.fromkeys("rb", False)
 
@@ -173,14 +174,15 @@ class Memory:
             self._reads.append(port.burst("ar"))
         if port.taken("aw"):
             self._writes.append(port.burst("aw"))
+        # Data may be taken before the address that is presented with them.
         if port.taken("w"):
-            self._write(self._writes[0])
+            self._beats.append((port["wdata"].to_bytes(port.bus, "little"), port["wstrb"]))
+        while self._writes and self._beats:
+            self._write(self._writes[0], *self._beats.popleft())
 
-    def _write(self, burst: Burst) -> None:
-        port = self.port
-        at = burst.address + burst.done * port.bus
-        value, strobes = port["wdata"].to_bytes(port.bus, "little"), port["wstrb"]
-        for k in range(port.bus):
+    def _write(self, burst: Burst, value: bytes, strobes: int) -> None:
+        at = burst.address + burst.done * self.port.bus
+        for k in range(self.port.bus):
             if strobes >> k & 1:
                 self.data[at + k] = value[k]
         burst.done += 1
