@@ -32,6 +32,7 @@ class Vivado(Flow):
     families = ("xc7", "xcup")
     options: Mapping[str, Option] = {
         "jobs": Option(2, "processes that Vivado may run at once"),
+        "interrupt_controller": Option(False, "an AXI interrupt controller, through which PYNQ finds the interrupt"),
         "allow_timing_fail": Option(False, "accept a bitstream whose clock is not reached"),
     }
 

@@ -24,6 +24,8 @@ from hw.synth.zynq_top import HP_BITS, check_port
 BUILD = "build.tcl"
 LED_PORTS = {"led_interrupt": "interrupt", "led_running": "trace_running"}
 """Ports of the design by LED, and what of the machine they show."""
+CONTROLLER_OFFSET = 0x10000
+"""From the registers to the interrupt controller, where there is one."""
 HP_WIDTHS = (32, 64, 128)
 """Of an HP port of an UltraScale+ device."""
 
@@ -60,6 +62,9 @@ def project_files(build: Build) -> dict[str, str]:
         "registers": REGISTERS,
         "register_range": REGISTER_RANGE,
         "registers_at": f"0x{processor.registers:08x}",
+        "interrupt_controller_at": f"0x{processor.registers + CONTROLLER_OFFSET:08x}"
+        if build.options["interrupt_controller"]
+        else "",
         "dram_mib": build.board.facts["dram_mib"],
         "ps": block,
         "board_part": processor.board_part,

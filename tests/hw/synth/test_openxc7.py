@@ -35,6 +35,7 @@ from hw.synth.zynq_netlist import cell_counts, check_netlist
 from hw.synth.zynq_top import TOP, top_verilog
 from sim import functional
 from sim.rtl.cases import random_case
+from vdla.cli import run_cli
 
 OPEN = Board.load("pynq-z1-open")
 SMALL = Board.load("tiny").config.with_(bus_bits=64, burst_beats=16, instruction_bits=256, clock_mhz=50.0)
@@ -244,6 +245,27 @@ def test_tools_are_called_as_documented(tools: Path, tmp_path: Path) -> None:
     run_flow(OpenXc7(), build_of(tmp_path / "build", seed=2, allow_timing_fail=True))
     assert [name for name, _ in calls(tools)[4:]][0] == ROUTER
     assert "--timing-allow-fail" in calls(tools)[4][1]
+
+
+def test_the_command_line(
+    tools: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "build"
+    arguments = ["synth", "--board", "pynq-z1-open", "--flow", "openxc7", "-o", str(folder)]
+    arguments += ["--set", "vdla.block_in=4", "--set", "vdla.block_out=4"]
+    monkeypatch.setenv("FAKE_FAILS", ROUTER)
+    assert run_cli(arguments) == 2
+    assert "Max frequency too low" in capsys.readouterr().err and not (folder / "synth.json").exists()
+    monkeypatch.delenv("FAKE_FAILS")
+    assert run_cli(arguments) == 0
+    said = capsys.readouterr()
+    assert "netlist: up to date" in said.err and "83.2" in said.out
+    document = json.loads((folder / "synth.json").read_text(encoding="utf-8"))
+    assert (document["flow"], document["bitstream"], document["fmax_mhz"]) == ("openxc7", True, 83.21)
+    assert document["used"]["dsp"] == 1 and document["fits"]
+    assert all((folder / name).is_file() for name in document["files"])
+    assert run_cli(["synth", "--board", "ultra96", "--flow", "openxc7", "-o", str(tmp_path / "other")]) == 2
+    assert "ultra96 has a xcup part, for which there is --flow vivado or yosys" in capsys.readouterr().err
 
 
 def test_a_failed_build_goes_on_where_it_was(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

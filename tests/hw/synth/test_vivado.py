@@ -22,6 +22,8 @@ from hw.synth.vivado import Vivado
 from hw.synth.vivado_project import project_files
 from hw.synth.vivado_reports import critical_path, total_utilization, unit_utilization, worst_slack
 from hw.synth.zynq import port_widths
+from tests.hw.synth.vendor_tcl import words_of
+from vdla.cli import run_cli
 
 BOARDS = ("pynq-z1", "pynq-z2", "ultra96")
 RECORDER = r"""
@@ -60,22 +62,16 @@ def build_of(board: Board, folder: Path, **options: Any) -> Build:
     return Build(board, board.config, Part.of(board), folder, False, given)
 
 
-def record(board: Board, folder: Path, version: str = "2024.1") -> list[list[str]]:
+def record(board: Board, folder: Path, version: str = "2024.1", **options: Any) -> list[list[str]]:
     """The vendor's commands that the project runs, each as its words."""
-    for name, text in project_files(build_of(board, folder)).items():
+    for name, text in project_files(build_of(board, folder, **options)).items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "recorder.tcl").write_text(RECORDER, encoding="utf-8")
     log = folder / "record"
     subprocess.run(
         ["tclsh", folder / "recorder.tcl", folder / "build.tcl", log, version], check=True, capture_output=True
     )
-    # Tcl itself takes its lists apart.
-    split = (
-        f"set f [open {log}]; while {{[gets $f line] >= 0}} "
-        "{foreach word $line {puts [string map {\\n { }} $word]}; puts \\x01}"
-    )
-    said = subprocess.run(["tclsh"], input=split, text=True, check=True, capture_output=True).stdout
-    return [command.strip("\n").split("\n") for command in said.split("\x01") if command.strip()]
+    return words_of(log)
 
 
 def settings_of(commands: list[list[str]], target: str) -> dict[str, str]:
@@ -154,6 +150,20 @@ def test_the_design_around_it(name: str, tmp_path: Path) -> None:
     assert memory[memory.index("-range") + 1] == f"{board.facts['dram_mib']}M"
     copied = [c[-1] for c in commands if c[:2] == ["file", "copy"]]
     assert [Path(path).name for path in copied] == ["vdla.bit", "vdla.hwh"]
+
+
+def test_the_interrupt_by_way_of_a_controller(tmp_path: Path) -> None:
+    commands = record(Board.load("pynq-z1"), tmp_path, interrupt_controller=True)
+    assert ("create_bd_cell", "interrupts_0") in {(c[0], c[-1]) for c in commands}
+    buses = {tuple(word.split()[-1] for word in c[1:]) for c in commands if c[0] == "connect_bd_intf_net"}
+    assert ("registers_0/M01_AXI", "interrupts_0/s_axi") in buses
+    nets = {word.split()[-1]: c[1].split()[-1] for c in commands if c[0] == "connect_bd_net" for word in c[2:]}
+    assert nets["interrupts_0/intr"] == "vdla_0/interrupt"
+    assert nets["processing_system7_0/IRQ_F2P"] == "interrupts_0/irq"
+    assert nets["interrupts_0/s_axi_aclk"] == "processing_system7_0/FCLK_CLK0"
+    assert nets["interrupts_0/s_axi_aresetn"] == "reset_0/peripheral_aresetn"
+    ranges = [int(c[c.index("-offset") + 1], 16) for c in commands if c[0] == "assign_bd_address"]
+    assert ranges == [0x43C0_0000, 0x43C1_0000, 0]
 
 
 def test_old_versions_are_refused(tmp_path: Path) -> None:
@@ -275,3 +285,21 @@ def test_without_vivado_the_project_is_left(tmp_path: Path, monkeypatch: pytest.
     result = run_flow(Vivado(), build_of(small(), tmp_path / "build"))
     assert all((tmp_path / "build" / name).is_file() for name in result.files)
     assert f"cd {tmp_path / 'build'} && vivado -mode batch -source build.tcl" in result.notes[1]
+
+
+def test_the_command_line(tool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "build"
+    arguments = ["synth", "--board", "pynq-z1", "--flow", "vivado", "-o", str(folder)]
+    arguments += ["--set", "vdla.block_in=4", "--set", "vdla.block_out=4"]
+    assert run_cli(arguments) == 2
+    assert "100 MHz is not reached" in capsys.readouterr().err and not (folder / "synth.json").exists()
+    assert run_cli([*arguments, "--option", "allow_timing_fail=true"]) == 0
+    assert "used" in (shown := capsys.readouterr().out) and "162" in shown
+    document = json.loads((folder / "synth.json").read_text(encoding="utf-8"))
+    assert (document["schema"], document["flow"], document["bitstream"]) == ("vdla.synth/1", "vivado", True)
+    assert document["used"] == {"lut": 24123, "ff": 12011, "dsp": 162, "bram": 105.5}
+    assert document["fmax_mhz"] == 88.89 and document["options"]["allow_timing_fail"] is True
+    assert all((folder / name).is_file() for name in document["files"])
+    assert len(tool.read_text(encoding="utf-8").splitlines()) == 1
+    assert run_cli(["synth", "--board", "de10-nano", "--flow", "vivado", "-o", str(tmp_path / "other")]) == 2
+    assert "de10-nano has a cyclonev part, for which there is --flow quartus or yosys" in capsys.readouterr().err
