@@ -92,7 +92,7 @@ def deploy(
     if calibration is None and isinstance(model, str):
         calibration = builtin_calibration(model)
     options = CompileOptions(batch=batch or 1, calibration=Calibration(samples=calibration), integer=integer)
-    target = cpu_target(kind)
+    target = cpu_target(kind, tiles=False)  # a program that loads it has not asked for the tile registers
     clock = Clock(progress, 7)
     name, graph, groups = lower_graph(source, [target], options, clock)
     with clock.step("schedule"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import llvmlite.binding as llvm
 import numpy as np
 
-from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
+from compiler.backend.cpu import CpuKernel, CpuTarget, amx, compile_kernels
 from compiler.backend.cpu.platforms import PLATFORMS, Platform, is_platform, platform_of
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.target import KnobSource
@@ -195,9 +195,10 @@ def _target(name: str, config: Config, options: CompileOptions) -> Target:
     raise TargetError(f"no target '{name}'; there are {', '.join(['vdla', *PLATFORMS, BOARD, *target_names()])}")
 
 
-def cpu_target(platform: Platform, kernels: KnobSource | None = None) -> CpuTarget:
-    """The target of a kind of CPU."""
-    return CpuTarget(platform.name, Processor.of(platform.triple, platform.cpu), kernels)
+def cpu_target(platform: Platform, kernels: KnobSource | None = None, *, tiles: bool = True) -> CpuTarget:
+    """The target of a kind of CPU; ``tiles``: whether it may use tile registers, which a process must ask Linux for."""
+    processor = Processor.of(platform.triple, platform.cpu)
+    return CpuTarget(platform.name, processor if tiles else amx.without_tiles(processor), kernels)
 
 
 def _graph_passes(

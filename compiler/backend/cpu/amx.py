@@ -8,7 +8,7 @@ by 16 outputs a row.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compiler.arith import linear_form
 from compiler.backend.cpu.processor import Processor
@@ -40,6 +40,7 @@ from compiler.te.tensor import sum as te_sum
 LANES, QUAD = 16, 4
 #: most rows of a tile
 ROWS = 16
+_FEATURES = frozenset({"amx-tile", "amx-int8"})
 _TILES = 8
 # Marks a statement that needs the tile registers configured as the mark's value says.
 _CONFIGURED = "amx.tiles"
@@ -98,7 +99,12 @@ def extent(vectors: int, height: int, width: int, padded: bool) -> tuple[int, in
 
 def available(processor: Processor) -> bool:
     """Whether a processor has the matrix unit."""
-    return {"amx-tile", "amx-int8"} <= processor.features
+    return _FEATURES <= processor.features
+
+
+def without_tiles(processor: Processor) -> Processor:
+    """The same processor for code that must not use the matrix unit."""
+    return replace(processor, features=processor.features - _FEATURES)
 
 
 @dataclass(frozen=True)
