@@ -28,7 +28,8 @@ from compiler.ir import (
     rewrite_expr,
     seq,
 )
-from compiler.lower.bounds import Bounds, ExternBounds, ScanBounds, StageBounds, guards, infer_bounds, leaf_values
+from compiler.lower.bounds import Bounds, ExternBounds, ScanBounds, StageBounds, infer_bounds, leaf_values
+from compiler.lower.guards import guards
 from compiler.lower.tensorize import tensorize_stage
 from compiler.te.errors import ScheduleError, TensorExprError
 from compiler.te.schedule import Schedule

@@ -39,7 +39,8 @@ from compiler.ir import (
     walk_expr,
     walk_stmt,
 )
-from compiler.lower.bounds import Bounds, Interval, StageBounds, guards, sub_nest_intervals
+from compiler.lower.bounds import Bounds, Interval, StageBounds, sub_nest_intervals
+from compiler.lower.guards import guards
 from compiler.te.errors import TensorizeError
 from compiler.te.intrin import Region, TensorIntrin, TensorizeContext
 from compiler.te.tensor import IterVar, Reduce, Tensor
