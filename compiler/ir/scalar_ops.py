@@ -153,7 +153,8 @@ HELPERS: dict[str, Any] = {
     "f32": _f32, "oob": _out_of_bounds, "fdiv": _fdiv, "idiv": _idiv, "imod": _imod, "shl": _shift_left,
     "shr": _shift_right, "to_int": _to_int, "m_exp": _total(math.exp, math.inf), "m_log": _log,
     "m_sqrt": _total(math.sqrt, math.inf), "m_tanh": math.tanh, "m_sigmoid": _sigmoid, "m_erf": math.erf,
-    "m_floor": _floor, "m_ceil": _ceil, "m_round": _round, "m_abs": abs, "m_pow": _pow, "m_fmod": _fmod, "rshift_rne": rshift_rne,
+    "m_floor": _floor, "m_ceil": _ceil, "m_round": _round, "m_abs": abs, "m_pow": _pow, "m_fmod": _fmod,
+    "rshift_rne": rshift_rne,
     "m_popcount": int.bit_count, "fma32": _fma32, "fma64": _fma64,
     **{f"m_{f.__name__}": _total(f, math.inf) for f in (
         math.sin, math.cos, math.tan, math.asin, math.acos, math.atan, math.sinh, math.cosh, math.asinh, math.acosh,

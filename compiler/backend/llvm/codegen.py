@@ -19,7 +19,7 @@ from compiler.backend.llvm import operations as ops
 from compiler.backend.llvm.machine import Machine
 from compiler.backend.llvm.operations import Builder, Value, number
 from compiler.backend.llvm.outline import emit_parallel
-from compiler.backend.llvm.vectorize import can_widen, depends_on, speculatable, stride_of
+from compiler.backend.llvm.vectorize import can_widen, depends_on, reads_by_remainder, speculatable, stride_of
 from compiler.errors import CodegenError
 from compiler.ir import (
     COMPARE_OPS,
@@ -79,13 +79,16 @@ class FunctionEmitter:
             self.buffers[id(buffer)] = arg
         self.parallel = not func.attrs.get("parallel", False)  # parallel loops run serially here
         self.vector_bits = machine.vector_bits
+        self.scalar = reads_by_remainder(func.body)
         self.set_width(self.fn)
         self.entry = self.fn.append_basic_block("entry")
         body = self.fn.append_basic_block("body")
         self.b: Builder = ir.IRBuilder(body)
 
     def set_width(self, fn: Any) -> None:
-        """Let LLVM use the machine's whole vectors in a function."""
+        """Let LLVM use the machine's whole vectors in a function, where it may make any."""
+        if self.scalar:
+            fn.attributes.add("noimplicitfloat")  # no vectors but those of the schedule
         for width in ("prefer-vector-width", "min-legal-vector-width"):
             # llvmlite's set accepts only the attributes it knows; without these LLVM halves AVX-512 vectors
             set.add(fn.attributes, f'"{width}"="{self.vector_bits}"')

@@ -20,9 +20,11 @@ from compiler.ir import (
     Expr,
     For,
     If,
+    IntImm,
     Load,
     Select,
     Seq,
+    Stmt,
     Store,
     Var,
     stmt_exprs,
@@ -32,6 +34,25 @@ from compiler.ir import (
 
 _LANES = frozenset({2, 4, 8, 16, 32, 64})
 _WIDEST = 512  # bytes of one value; LLVM splits what the machine has not, but slowly
+
+
+def reads_by_remainder(body: Stmt) -> bool:
+    """Whether something is read at the remainder or quotient of a division by anything but a power of two.
+
+    LLVM 22 vectorizes nests of such loads wrongly for AVX-512: ``x[a % 2, b % 3, c % 4, d % 5]`` gives wrong elements.
+    """
+    for stmt in walk_stmt(body):
+        for expr in stmt_exprs(stmt):
+            for node in walk_expr(expr):
+                if isinstance(node, Load) and any(_divides(part) for i in node.indices for part in walk_expr(i)):
+                    return True
+    return False
+
+
+def _divides(expr: Expr) -> bool:
+    if not isinstance(expr, Binary) or expr.op not in ("floordiv", "floormod"):
+        return False
+    return not isinstance(expr.b, IntImm) or expr.b.value & (expr.b.value - 1) != 0
 
 
 def depends_on(e: Expr, var: Var) -> bool:
