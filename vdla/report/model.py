@@ -80,6 +80,7 @@ class Report:
                 "time_ms": None if cycles is None else cycles / config.clock_mhz / 1e3,
                 "wall_s": profile.wall_s,
             },
+            "notes": list(profile.notes),
             "layers": [_layer(layer, config) for layer in profile.layers],
             "compile": {
                 "wall_s": float(self.compile_info.get("wall_s", 0.0)),

@@ -98,7 +98,7 @@ def totals_lines(document: Document) -> list[str]:
     speed = f" ({cycles / totals['wall_s'] / 1e6:.1f} M cycles/s)" if cycles and totals["wall_s"] else ""
     compiled = f"compiled in {document['compile']['wall_s']:.2f} s, " if document["compile"]["wall_s"] else ""
     lines.append(f"{compiled}{how(document)} in {totals['wall_s']:.2f} s{speed}")
-    return lines
+    return [*lines, *document.get("notes", [])]
 
 
 def compare_tables(first: Document, second: Document, names: tuple[str, str], console: Console) -> None:
