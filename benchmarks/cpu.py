@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
+import openvino  # pyright: ignore[reportMissingImports]  # the extra "bench" has it
 
 from benchmarks.common import publish, table
 from hw.config import Config

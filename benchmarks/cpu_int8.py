@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
+import openvino  # pyright: ignore[reportMissingImports]  # the extra "bench" has it
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from benchmarks.common import publish, table
