@@ -69,7 +69,8 @@ SHORT: dict[str, tuple[Callable[..., Bench], tuple[int, ...], ModuleType, str, s
         read_arbiter, (3, 2), read_port, "ReadPort", "(~self.arvalid | self.arready)", "~self.arvalid",
     ),
     "a program that starts in a core not reset": (
-        program_start, (64,), control, "ControlUnit", "[preparing.eq(1), self.reset.eq(1)]", "[preparing.eq(1)]",
+        program_start, (64,), control, "ControlUnit",
+        "[preparing.eq(1), self.reset.eq(1), self.stop.eq(1)]", "[preparing.eq(1), self.stop.eq(1)]",
     ),
     "an instruction for a full queue": (
         fetch_fifo, (512, 256), fetch, "Fetch", "unit_bit & self.room & ", "unit_bit & ",

@@ -38,24 +38,25 @@ def test_example_is_race_free() -> None:
 
 
 def test_first_sync() -> None:
-    # Fetch grants in 0, is accepted in 1; the beats of a 32-byte instruction on a 64-bit bus come in 29..32.
+    # Fetch grants in 0, is accepted in 1; the beats of a 32-byte instruction on a 64-bit bus come in 29..32, and two
+    # cycles later it is dispatched.
     result = simulate("sync", Config())
-    assert result.dispatch.tolist() == [33]
-    assert result.start.tolist() == [34]
-    assert result.issue.tolist() == [34 + timing.DECODE]
-    assert result.retire.tolist() == [37]
-    assert result.cycles == 38
-    assert result.totals == {**dict.fromkeys(timing.CAUSES, 0), "fetch": 34, "decode": 3, "drain": 1}
+    assert result.dispatch.tolist() == [34]
+    assert result.start.tolist() == [35]
+    assert result.issue.tolist() == [35 + timing.DECODE]
+    assert result.retire.tolist() == [39]
+    assert result.cycles == 40
+    assert result.totals == {**dict.fromkeys(timing.CAUSES, 0), "fetch": 35, "decode": 4, "drain": 1}
 
 
 def test_load_and_its_user() -> None:
     cfg = Config(memory=MemoryConfig(read_latency=1))
     result = simulate("load inp dram=0x7001 seg=8 push=compute\nsync pop=load", cfg)
-    # One burst fetches both: granted 0, accepted 1, beats 2..9. The load is dispatched in 6, started in 7, granted
-    # in 9, accepted in 10; its eight bytes touch two bus words, taken in 11 and 12.
-    assert result.start.tolist() == [7, 15]
-    assert result.last[0] == 12
-    assert result.retire.tolist() == [14, 18]
+    # One burst fetches both: granted 0, accepted 1, beats 2..9. The load is dispatched in 7, started in 8, granted
+    # in 11, accepted in 12; its eight bytes touch two bus words, taken in 13 and 14.
+    assert result.start.tolist() == [8, 17]
+    assert result.last[0] == 14
+    assert result.retire.tolist() == [16, 21]
 
 
 def test_operations_follow_each_other_without_bubbles() -> None:
