@@ -84,5 +84,6 @@ def verdict_lines(document: Document) -> list[str]:
         shown = path if len(path) <= LONGEST_PATH else [*path[: LONGEST_PATH - 2], "...", path[-1]]
         lines += ["critical path:", *(f"  {step}" for step in shown)]
     lines += document["notes"]
-    lines.append("fits" if document["fits"] else f"does not fit: {'; '.join(document['excess'])}")
+    if any(document["used"].values()):
+        lines.append("fits" if document["fits"] else f"does not fit: {'; '.join(document['excess'])}")
     return lines
