@@ -22,6 +22,7 @@ from compiler.backend.cpu import CpuKernel, CpuTarget, amx, compile_kernels
 from compiler.backend.cpu.platforms import PLATFORMS, Platform, is_platform, platform_of
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.target import KnobSource
+from compiler.backend.llvm import host_features
 from compiler.errors import TargetError
 from compiler.frontend.onnx_import import from_onnx
 from compiler.graph.fuse import FusedGroup
@@ -223,8 +224,7 @@ def _cpu_code(kernels: Sequence[CpuKernel], platform: Platform) -> CpuCode:
         pool = pool_ir(platform.triple, weak=True)
         image = compile_kernels(kernels, target_triple=platform.triple, cpu=platform.cpu, more=[pool])
         return CpuCode(image, platform.triple, platform.features)
-    features = tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
-    return CpuCode(compile_kernels(kernels), llvm.get_process_triple(), features)
+    return CpuCode(compile_kernels(kernels), llvm.get_process_triple(), host_features())
 
 
 def _workspaces(compiled: Sequence[CompiledLayer | CpuKernel]) -> list[Buffer]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from compiler.tune.cost_model import XGBoostModel
 from compiler.tune.database import Database, Record
 from compiler.tune.measure import Measurer, ProcessMeasurer
-from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
+from compiler.tune.search import Explorer, ModelGuidedSearch
 from compiler.tune.space import ConfigEntity, ConfigSpace
 from compiler.tune.tuner import Task, Tuning
 from hw.config import Config
@@ -26,7 +26,7 @@ from vdla.resolve import random_inputs
 from vdla.tune.estimate import EstimateFeatures, estimates
 from vdla.tune.lookup import NETWORK, ChosenTiles, SpecCollector, key_of
 from vdla.tune.operators import Operator
-from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
+from vdla.tune.session import OperatorState, Session, TuneOptions, make_explorer
 from vdla.tune.simulate import CycleCost
 from vdla.tune.templates import AnyTile, Spec, default_point, knobs_of, space_of, tile_of, workload
 
@@ -46,23 +46,16 @@ WORTH_TRYING = 2e-4
 """Share of the network's cycles that an operator must save alone to be tried in it."""
 
 
-def make_explorer(options: TuneOptions, cfg: Config, spec: Spec, space: ConfigSpace) -> Explorer:
-    """The explorer that the options ask for."""
-    search, seed = options.search, options.seed
-    if search == "auto":
-        search = "exhaustive" if space.enumerable and len(space) <= options.trials else "model"
-    if search == "exhaustive":
-        return ExhaustiveSearch(space)
-    if search == "genetic":
-        return GeneticSearch(space, seed)
-    if search == "random":
-        return RandomSearch(space, seed)
-    if search != "model":
-        raise UsageError(f"no search '{search}'; there are {', '.join(SEARCHES)}")
-    estimated = estimates(cfg, spec, space)
-    start = sorted(estimated, key=lambda point: (estimated[point], point))[: options.trials // 4]
-    features = EstimateFeatures(space, estimated)
-    return ModelGuidedSearch(space, features, XGBoostModel(seed=seed), seed, start=start, first=options.batch)
+def explorer_of(options: TuneOptions, cfg: Config, spec: Spec, space: ConfigSpace) -> Explorer:
+    """The explorer that the options ask for; the learned one knows the compiler's estimates."""
+
+    def learned() -> Explorer:
+        estimated = estimates(cfg, spec, space)
+        start = sorted(estimated, key=lambda point: (estimated[point], point))[: options.trials // 4]
+        features, model = EstimateFeatures(space, estimated), XGBoostModel(seed=options.seed)
+        return ModelGuidedSearch(space, features, model, options.seed, start=start, first=options.batch)
+
+    return make_explorer(options, space, learned)
 
 
 def accelerator_session(
@@ -79,7 +72,7 @@ def accelerator_session(
             return spec, tile_of(ConfigEntity(space, point), cfg, spec)
 
         task = Task(operator.name, key_of(cfg, spec), space, default.index, "cycles", job)
-        explorer = make_explorer(options, cfg, spec, space)
+        explorer = explorer_of(options, cfg, spec, space)
         tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch)
         return OperatorState(operator, space, tuning, operator.floor(cfg))
 

@@ -17,13 +17,14 @@ import numpy as np
 
 from compiler.backend.cpu import CpuTarget, compile_kernels
 from compiler.backend.cpu.target import CpuKernel
+from compiler.backend.llvm import host_features
 from compiler.graph.fuse import FusedGroup
 from compiler.tune.cost_model import XGBoostModel
 from compiler.tune.cpu import CpuTimer
 from compiler.tune.database import Database, Record
 from compiler.tune.features import KnobFeatures
 from compiler.tune.measure import Cost, Measurer, ProcessMeasurer
-from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
+from compiler.tune.search import Explorer, ModelGuidedSearch
 from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
 from compiler.tune.tuner import Task, Tuning
 from runtime.artifact import ALIGNMENT, CpuCode, CpuStep
@@ -32,7 +33,7 @@ from vdla.api import compile
 from vdla.errors import UsageError
 from vdla.tune.kernels import CHOSEN, key_of, machine_key, workload
 from vdla.tune.report import NetworkChoice
-from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
+from vdla.tune.session import OperatorState, Session, TuneOptions, make_explorer
 
 if TYPE_CHECKING:
     import onnx
@@ -115,8 +116,7 @@ def kernel_job(tuned: CpuGroup, point: int) -> KernelJob:
     """The kernel of a point of the group's space."""
     target = CpuTarget(tuned.target.name, tuned.target.processor, _FixedKnobs(ConfigEntity(tuned.space, point)))
     kernel: CpuKernel = target.compile(tuned.group)
-    features = tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
-    code = CpuCode(compile_kernels([kernel]), llvm.get_process_triple(), features)
+    code = CpuCode(compile_kernels([kernel]), llvm.get_process_triple(), host_features())
     return KernelJob(code, kernel.symbol, tuple(buffer.nbytes for buffer in kernel.func.params))
 
 
@@ -163,22 +163,6 @@ def process_measurer(reference: CpuGroup, workers: int, timeout: float) -> Proce
 # ------------------------------------------------------------------------------------------------ a session
 
 
-def make_explorer(options: TuneOptions, space: ConfigSpace) -> Explorer:
-    """The explorer that the options ask for."""
-    search, seed = options.search, options.seed
-    if search == "auto":
-        search = "exhaustive" if space.enumerable and len(space) <= options.trials else "model"
-    if search == "exhaustive":
-        return ExhaustiveSearch(space)
-    if search == "genetic":
-        return GeneticSearch(space, seed)
-    if search == "random":
-        return RandomSearch(space, seed)
-    if search != "model":
-        raise UsageError(f"no search '{search}'; there are {', '.join(SEARCHES)}")
-    return ModelGuidedSearch(space, KnobFeatures(space), XGBoostModel(seed=seed), seed, first=2 * options.batch)
-
-
 def cpu_session(groups: Sequence[CpuGroup], database: Database, measurer: Measurer, options: TuneOptions) -> Session:
     """The tuning of groups on this machine.  ``measurer``: runs :class:`KernelSeconds` jobs."""
 
@@ -188,7 +172,12 @@ def cpu_session(groups: Sequence[CpuGroup], database: Database, measurer: Measur
 
         default = tuned.space.valid_indices()[0] if tuned.space.enumerable else 0
         task = Task(tuned.name, key_of(tuned.group), tuned.space, int(default), "seconds", job)
-        explorer = make_explorer(options, tuned.space)
+
+        def learned() -> Explorer:
+            features, model = KnobFeatures(tuned.space), XGBoostModel(seed=options.seed)
+            return ModelGuidedSearch(tuned.space, features, model, options.seed, first=2 * options.batch)
+
+        explorer = make_explorer(options, tuned.space, learned)
         tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch)
         return OperatorState(tuned, tuned.space, tuning, 0.0)
 

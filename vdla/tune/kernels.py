@@ -8,6 +8,7 @@ import llvmlite.binding as llvm
 
 from compiler.backend.cpu import CpuTarget
 from compiler.backend.cpu.target import signature
+from compiler.backend.llvm import host_features
 from compiler.errors import CompileError
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.ir import Value
@@ -23,8 +24,7 @@ TARGET, CHOSEN = "cpu", "cpu/chosen"
 
 def machine_key() -> str:
     """What times are valid for: the processor and how many threads a kernel may use."""
-    features = sorted(name for name, there in llvm.get_host_cpu_features().items() if there)
-    digest = hashlib.sha256(",".join(features).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(",".join(host_features()).encode()).hexdigest()[:8]
     return f"{llvm.get_host_cpu_name()}/{digest}/{default_threads()} threads"
 
 

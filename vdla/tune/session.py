@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from compiler.tune.database import Database
+from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, RandomSearch
 from compiler.tune.space import ConfigSpace
 from compiler.tune.tuner import Outcome, Tuning
+from vdla.errors import UsageError
 
 SEARCHES = ("auto", "model", "genetic", "random", "exhaustive")
 
@@ -32,6 +34,25 @@ class TuneOptions:
     search: str = "auto"
     seconds: float = math.inf
     batch: int = 8
+
+
+def make_explorer(options: TuneOptions, space: ConfigSpace, learned: Callable[[], Explorer]) -> Explorer:
+    """The explorer that the options ask for.  ``learned``: makes the one with a cost model.
+
+    Raises UsageError for an unknown search.
+    """
+    search, seed = options.search, options.seed
+    if search == "auto":
+        search = "exhaustive" if space.enumerable and len(space) <= options.trials else "model"
+    if search == "exhaustive":
+        return ExhaustiveSearch(space)
+    if search == "genetic":
+        return GeneticSearch(space, seed)
+    if search == "random":
+        return RandomSearch(space, seed)
+    if search != "model":
+        raise UsageError(f"no search '{search}'; there are {', '.join(SEARCHES)}")
+    return learned()
 
 
 class Tunable(Protocol):

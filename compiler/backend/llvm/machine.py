@@ -135,6 +135,11 @@ class Machine:
             return self._tm.emit_object(module)
 
 
+def host_features() -> tuple[str, ...]:
+    """LLVM's names of what this machine's processor has, sorted."""
+    return tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
+
+
 _AVX512 = frozenset({"x86-64-v4", "skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5"})
 
 

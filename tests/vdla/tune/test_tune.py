@@ -20,7 +20,7 @@ from compiler.tune.measure import InlineMeasurer
 from hw.config import Config, MemoryConfig
 from vdla.cli import run_cli
 from vdla.resolve import random_inputs
-from vdla.tune.accelerator import Network, accelerator_session, choose_in_network, make_explorer
+from vdla.tune.accelerator import Network, accelerator_session, choose_in_network, explorer_of
 from vdla.tune.lookup import NETWORK, TARGET, TunedTiles, key_of, machine_key
 from vdla.tune.operators import Operator, parse_operator
 from vdla.tune.session import Session, TuneOptions
@@ -58,7 +58,7 @@ def test_an_operator(search: str, tmp_path: Path) -> None:
 def test_small_spaces_are_exhausted() -> None:
     operator = parse_operator("dense:ic=16,oc=16", CONFIG)
     space = space_of(CONFIG, operator.spec)
-    explorer = make_explorer(TuneOptions(trials=10_000), CONFIG, operator.spec, space)
+    explorer = explorer_of(TuneOptions(trials=10_000), CONFIG, operator.spec, space)
     assert sorted(explorer.propose(len(space) + 1)) == space.valid_indices().tolist()
 
 
