@@ -84,6 +84,17 @@ def database_option(command: Command) -> Command:
     )(command)
 
 
+def report_option(files: str) -> Callable[[Command], Command]:
+    """Adds ``--report``; ``files``: what is written."""
+    return click.option(
+        "--report",
+        "report_path",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help=f"Write {files} to this folder.",
+    )
+
+
 def tuning_text(artifact: Artifact) -> str | None:
     """One line about the tuned schedules that a model was compiled with; None when none were asked for."""
     tuning: Any = artifact.info.get("tuning")

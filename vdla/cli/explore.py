@@ -23,6 +23,7 @@ from vdla.cli.common import (
     compile_options,
     json_option,
     print_json,
+    report_option,
     stdout,
 )
 from vdla.errors import UsageError
@@ -63,13 +64,7 @@ from vdla.resolve import is_artifact, load_inputs, model_source
     metavar="X.npy|X.npz",
     help="Inputs, the same for all machines. Default: seeded random values.",
 )
-@click.option(
-    "--report",
-    "report_path",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write explore.json, explore.png and index.html to this folder.",
-)
+@report_option("explore.json, explore.png and index.html")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to share the work.")
 @compile_options
 @calibration_option

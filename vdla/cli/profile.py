@@ -11,7 +11,7 @@ from rich.table import Table
 
 from runtime.artifact import Artifact
 from vdla.api import compile
-from vdla.cli.common import database_option, json_option, print_json, progress_bar, stdout
+from vdla.cli.common import database_option, json_option, print_json, progress_bar, report_option, stdout
 from vdla.report import ReportFolder, print_line
 from vdla.resolve import is_artifact, random_inputs
 
@@ -24,13 +24,7 @@ DOCUMENT = "profile.json"
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(min=1), help="Inferences; medians count.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Images at once.")
 @database_option
-@click.option(
-    "--report",
-    "report_path",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write profile.json and a roofline picture to this folder.",
-)
+@report_option("profile.json and a roofline picture")
 @json_option
 def profile_command(
     model: str,

@@ -23,6 +23,7 @@ from vdla.cli.common import (
     override,
     print_json,
     progress_bar,
+    report_option,
     stdout,
     tuning_text,
 )
@@ -69,13 +70,7 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
 @click.option(
     "--output", "output_path", type=click.Path(path_type=Path), metavar="Y.npz", help="Save the outputs here."
 )
-@click.option(
-    "--report",
-    "report_path",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write report.json, pictures, a Chrome trace and index.html to this folder.",
-)
+@report_option("report.json, pictures, a Chrome trace and index.html")
 @compile_options
 @calibration_option
 @database_option

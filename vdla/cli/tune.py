@@ -15,7 +15,7 @@ from rich.table import Table
 from compiler.tune.database import Database
 from compiler.tune.measure import Measurer
 from hw.config import Config
-from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, stdout
+from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, report_option, stdout
 from vdla.cli.pool import keys_option, pool_keys
 from vdla.errors import UsageError
 from vdla.models.layers import is_layer, layer_model
@@ -62,13 +62,7 @@ from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
 @click.option("--pool", "pool_address", metavar="tls://HOST:PORT", help="Measure on a pool's devices (vdla pool).")
 @click.option("--kind", metavar="KIND", help="Of the pool's devices. Default: vdla-MACHINE.")
 @keys_option
-@click.option(
-    "--report",
-    "report_path",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write tune.json and a picture of the curves to this folder.",
-)
+@report_option("tune.json and a picture of the curves")
 @json_option
 def tune_command(
     what: str,
