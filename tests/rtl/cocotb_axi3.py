@@ -5,33 +5,26 @@ Run by test_cocotb.py; VDLA_CASES names the programs with the memory that each m
 
 from __future__ import annotations
 
-import os
-import pickle
-from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 
-from hw.rtl.registers import OFFSET, Control, Error, Status
+from hw.rtl.registers import Control, Error, Status
 from tests.rtl.axi_memory import Checker, Memory, Port, serve
-
-CASES = pickle.loads(Path(os.environ["VDLA_CASES"]).read_bytes())
-PATIENCE = 20_000
+from tests.rtl.cocotb_board import CASES, Processor
 
 
-class Board:
+class Board(Processor):
     """The machine with a memory, a processor, and the checker, which sees every cycle."""
 
     def __init__(self, dut: Any, pauses: float) -> None:
-        self.dut = dut
+        super().__init__(dut)
         Clock(dut.clk, 10, "ns").start()
         port = Port(dut)
         self.memory, self.checker = Memory(port, CASES[0][0].copy(), 0, pauses), Checker(port)
-        self.cpu = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
         for name in (
             "rvalid",
             "bvalid",
@@ -49,6 +42,12 @@ class Board:
         dut.rst.value = 1
         cocotb.start_soon(serve(dut, self.memory, self.checker))
 
+    def fill(self, data: np.ndarray) -> None:
+        self.memory.data = data.copy()
+
+    def contents(self, size: int) -> np.ndarray:
+        return self.memory.data[:size]
+
     async def reset(self) -> None:
         await FallingEdge(self.dut.clk)
         self.dut.rst.value = 1
@@ -56,33 +55,6 @@ class Board:
         await FallingEdge(self.dut.clk)
         self.dut.rst.value = 0
         await ClockCycles(self.dut.clk, 2)
-
-    async def read(self, name: str) -> int:
-        return int(await self.cpu.read_dword(OFFSET[name]))
-
-    async def write(self, name: str, value: int) -> None:
-        await self.cpu.write_dword(OFFSET[name], value)
-
-    async def start(self, number: int) -> np.ndarray:
-        before, after, address, count = CASES[number]
-        self.memory.data = before.copy()
-        await self.write("PROGRAM_ADDRESS", address)
-        await self.write("PROGRAM_LENGTH", count)
-        await self.write("CONTROL", Control.START)
-        return after
-
-    async def finish(self) -> Status:
-        for _ in range(PATIENCE // 20):
-            await ClockCycles(self.dut.clk, 20)
-            status = Status(await self.read("STATUS"))
-            if not status & Status.BUSY:
-                return status
-        raise AssertionError("the machine hangs")
-
-    async def check(self, number: int) -> None:
-        after = await self.start(number)
-        assert await self.finish() == Status.DONE
-        np.testing.assert_array_equal(self.memory.data, after)
 
 
 async def make(dut: Any, pauses: float = 0.0) -> Board:

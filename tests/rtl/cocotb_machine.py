@@ -5,72 +5,41 @@ Run by test_cocotb.py; VDLA_CASE names the pickled Case and VDLA_EXPECTED the me
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+from cocotbext.axi import AxiBus, AxiRam
 from cocotbext.axi.axi_ram import AxiRamRead, AxiRamWrite
 
-from hw.rtl.registers import OFFSET, Control, Error, Status
+from hw.rtl.registers import Control, Error, Status
 from tests.rtl.axi_memory import Checker, Port, watch
-
-CASES = pickle.loads(Path(os.environ["VDLA_CASES"]).read_bytes())
-"""(memory before, memory after, program address, instructions) of each program."""
-PATIENCE = 20_000
+from tests.rtl.cocotb_board import CASES, Processor
 
 
-class Board:
+class Board(Processor):
     """The machine with a memory and a processor."""
 
     def __init__(self, dut: Any, memory_bytes: int) -> None:
-        self.dut = dut
+        super().__init__(dut)
         cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
         self.ram: Any = AxiRam(AxiBus.from_prefix(dut, "axi"), dut.clk, dut.rst, size=memory_bytes)
         cocotb.start_soon(watch(dut, Checker(Port(dut))))
-        self.cpu = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+
+    def fill(self, data: np.ndarray) -> None:
+        self.ram.write(0, data.tobytes())
+
+    def contents(self, size: int) -> np.ndarray:
+        return np.frombuffer(self.ram.read(0, size), np.uint8)
 
     async def reset(self) -> None:
         self.dut.rst.value = 1
         await ClockCycles(self.dut.clk, 4)
         self.dut.rst.value = 0
         await RisingEdge(self.dut.clk)
-
-    async def read(self, name: str) -> int:
-        return int(await self.cpu.read_dword(OFFSET[name]))
-
-    async def write(self, name: str, value: int) -> None:
-        await self.cpu.write_dword(OFFSET[name], value)
-
-    async def start(self, number: int) -> np.ndarray:
-        """Begin a program; the memory it must leave."""
-        before, after, address, count = CASES[number]
-        self.ram.write(0, before.tobytes())
-        await self.write("PROGRAM_ADDRESS", address)
-        await self.write("PROGRAM_LENGTH", count)
-        await self.write("CONTROL", Control.START)
-        return after
-
-    async def finish(self) -> Status:
-        for _ in range(PATIENCE // 20):
-            await ClockCycles(self.dut.clk, 20)
-            status = Status(await self.read("STATUS"))
-            if not status & Status.BUSY:
-                return status
-        raise AssertionError("the machine hangs")
-
-    async def check(self, number: int) -> None:
-        """The program runs right."""
-        after = await self.start(number)
-        assert await self.finish() == Status.DONE
-        found = np.frombuffer(self.ram.read(0, after.size), np.uint8)
-        np.testing.assert_array_equal(found, after)
 
 
 async def make(dut: Any) -> Board:
