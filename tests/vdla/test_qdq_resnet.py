@@ -1,14 +1,11 @@
 """A QDQ ResNet-18 made by ONNX Runtime's quantiser on the VDLA simulator, against ONNX Runtime tensor by tensor.
 
-Each layer is compared on the inputs that ONNX Runtime gives it: a rounding that falls the other way in one value moves
-many values of the next layer a little, whoever computes them, so that whole networks can only be compared by their
-outputs.
+Each layer is compared on the inputs that ONNX Runtime gives it (see tests/graph/qdq.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,49 +15,21 @@ from onnxruntime.quantization import QuantType
 
 from compiler.backend.cpu import CpuTarget
 from compiler.frontend.onnx_import import from_onnx
-from compiler.graph.ir import Value
 from compiler.graph.layout import storage_shape, unpack
 from compiler.graph.partition import fuse_on_targets, partition
 from compiler.graph.pass_manager import PassManager
 from compiler.graph.pipeline import Calibration, integer_passes
-from compiler.ops import get_op
 from hw.config import Config
 from runtime.artifact import TensorSpec
 from runtime.executor import Executor
 from tests.graph.helpers import normal_inputs, quantized_by_ort, run_ort
+from tests.graph.qdq import Comparison, expected_values, ort_tensors, parts, recomputed
 from tests.vdla.groups import run_group
 from vdla.driver import CompileOptions, compile_model
 from vdla.models import resnet18
 from vdla.target.target import VdlaTarget
 
 BOARD = "pynq-z1"
-
-
-@dataclass
-class Comparison:
-    """One tensor: the greatest difference from ONNX Runtime's in LSB, and the share of equal values."""
-
-    name: str
-    worst: int
-    equal: float
-
-    @classmethod
-    def of(cls, name: str, got: np.ndarray, expected: np.ndarray) -> Comparison:
-        difference = np.abs(got.astype(np.int32) - expected.astype(np.int32))
-        return cls(name, int(difference.max()), float((difference == 0).mean()))
-
-    def __str__(self) -> str:
-        return f"{self.name}: at most {self.worst} LSB, {self.equal:.3%} equal"
-
-
-def onnx_runtime(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every quantised tensor, in the model's own integers."""
-    return run_ort(model, inputs, [n.output[0] for n in model.graph.node if n.op_type == "QuantizeLinear"])
-
-
-def offset(value: Value) -> int:
-    """What uint8 tensors were shifted by at import."""
-    return value.quant.offset if value.quant is not None else 0
 
 
 def layer_by_layer(
@@ -72,37 +41,17 @@ def layer_by_layer(
     graph = PassManager(passes).run(from_onnx(model))
     plugins = [target, CpuTarget()]
     partition(graph, plugins)
-    values = dict(inputs)
-    known: set[str] = set()
-    # The dense layer's result lies behind a reshape that VDLA's own pass made.
-    origins = {v.name: v.origin for v in graph.values()}
-    for node in graph.nodes:
-        if node.op == "reshape" and node.output.origin in tensors and origins[node.inputs[0].name] not in tensors:
-            origins[node.inputs[0].name] = node.output.origin
-    for node in graph.nodes:
-        value = node.output
-        given = tensors.get(origins[value.name] or "") if value.dtype == "int8" else None
-        if given is not None and given.size == np.prod(value.shape):
-            values[value.name] = (given.astype(np.int32) - offset(value)).astype(np.int8).reshape(value.shape)
-            known.add(value.name)
-        else:
-            operands = [v.const if v.const is not None else values[v.name] for v in node.inputs]
-            values[value.name] = get_op(node.op).reference(operands, node.attrs)
+    values, known = expected_values(graph, inputs, tensors)
     for group in fuse_on_targets(graph, plugins):
         if group.target != target.name:
             continue
-        conv, added = group.nodes[:2], group.nodes[2:]
         # A fused addition never shows the convolution's own tensor: compare the two layers apart, then the whole.
-        for nodes in (conv, added) if added else (conv,):
-            part = replace(group, nodes=nodes, outputs=[nodes[-1].output], anchor=nodes[0])
-            assert part.output.name in known, f"{part.name} has no tensor of ONNX Runtime's to compare with"
+        layers = parts(group, known)
+        assert layers and layers[-1].output is group.output, f"{group} has no tensor of ONNX Runtime's to compare with"
+        for part in layers:
             yield Comparison.of(part.name, run_group(target, part, values).cycle, values[part.output.name])
-        if added:
-            exact = dict(values)
-            for node in group.nodes:
-                operands = [v.const if v.const is not None else exact[v.name] for v in node.inputs]
-                exact[node.output.name] = get_op(node.op).reference(operands, node.attrs)
-            run = run_group(target, group, exact)
+        if len(layers) > 1:
+            run = run_group(target, group, recomputed(group, values))
             np.testing.assert_array_equal(run.cycle, run.expected)
 
 
@@ -135,7 +84,7 @@ def check(image: int, activations: QuantType) -> None:
     source = resnet18(image=image)
     model = quantized_by_ort(source, activations)
     inputs = normal_inputs(model)
-    tensors = onnx_runtime(model, inputs)
+    tensors = ort_tensors(model, inputs)
     layers = list(layer_by_layer(model, inputs, tensors))
     print("each layer on ONNX Runtime's inputs:", *layers, sep="\n  ")
     assert len(layers) == 31  # 20 convolutions, 8 additions, two pools, the dense layer

@@ -15,7 +15,7 @@ from compiler.backend.cpu import CpuKernel, CpuTarget, compile_kernels
 from compiler.graph.fuse import FusedGroup, fuse
 from compiler.graph.interpreter import evaluate
 from compiler.graph.ir import Graph, Value
-from compiler.graph.layout import pack
+from compiler.graph.layout import pack, unpack
 from compiler.ir import interp
 from runtime.thread_pool import PARALLEL_FOR, process_pool
 
@@ -73,17 +73,33 @@ def execute(
     call = runner(kernels)
     stored: dict[Value, np.ndarray] = {value: _stored(value, feeds[value.name]) for value in graph.inputs}
     for kernel in kernels:
-        arrays = []
-        for value in kernel.args:
-            if value not in stored:
-                if value.const is not None:
-                    stored[value] = _stored(value, value.const)
-                else:
-                    # Garbage, so that an element nobody writes shows.
-                    stored[value] = np.full(value.nbytes, 0xA5, np.uint8).view(value.dtype).reshape(value.storage_shape)
-            arrays.append(stored[value])
-        call(kernel, arrays)
+        call(kernel, [_place(stored, value) for value in kernel.args])
     return [stored[value] for value in graph.outputs]
+
+
+def execute_apart(
+    target: CpuTarget, groups: Sequence[FusedGroup], values: Mapping[str, np.ndarray], runner: Runner = native
+) -> list[np.ndarray]:
+    """Each group's output, in its logical shape, from inputs (logical arrays) by name that are not the others' results."""
+    kernels = [target.compile(group) for group in groups]
+    call = runner(kernels)
+    out: list[np.ndarray] = []
+    for group, kernel in zip(groups, kernels, strict=True):
+        stored = {value: _stored(value, values[value.name]) for value in group.inputs if value.const is None}
+        call(kernel, [_place(stored, value) for value in kernel.args])
+        out.append(unpack(stored[group.output], group.output.shape, group.output.layout))
+    return out
+
+
+def _place(stored: dict[Value, np.ndarray], value: Value) -> np.ndarray:
+    """The memory of a value, made when it is first asked for."""
+    if value not in stored:
+        if value.const is not None:
+            stored[value] = _stored(value, value.const)
+        else:
+            # Garbage, so that an element nobody writes shows.
+            stored[value] = np.full(value.nbytes, 0xA5, np.uint8).view(value.dtype).reshape(value.storage_shape)
+    return stored[value]
 
 
 def _stored(value: Value, array: np.ndarray) -> np.ndarray:
