@@ -15,7 +15,7 @@ from runtime.artifact import Artifact
 from runtime.device import LayerWave
 from runtime.executor import Executor, Progress, SimName
 from vdla.report.model import Report
-from vdla.resolve import builtin_calibration, check_batch, model_source
+from vdla.resolve import builtin_calibration, check_batch, check_calibration, model_source
 
 if TYPE_CHECKING:
     import onnx
@@ -36,6 +36,7 @@ def compile(
     virtual_threads: bool = True,
     batch: int | None = None,
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
+    integer: bool = False,
     tiles: Tiles | str | Path | None = None,
     kernels: KnobSource | None = None,
     progress: Progress | None = None,
@@ -43,14 +44,15 @@ def compile(
     """Compiles a network ahead of time.
 
     Args:
-        model: an ONNX file's path, a loaded ONNX model, or the name of a built-in one (``"resnet18"``). Float models
-            are quantised to int8 after calibration, QDQ models taken as they are.
+        model: an ONNX file's path, a loaded ONNX model, or the name of a built-in one (``"resnet18"``). For VDLA, float
+            models are quantised to int8 after calibration; QDQ models are taken as they are.
         target: where operators may run, in order of preference; a comma-separated string is also understood.
         config: the machine: a board's name, a YAML file's path or a `Config`.
         virtual_threads: hide memory latency behind computation with two virtual threads.
         batch: extent of the first axis, for built-in networks and models where it is symbolic; 1 by default.
         calibration: inputs (name -> array) to calibrate a float model on, one mapping a run. By default a built-in
             network's own, or seeded normal numbers.
+        integer: make a float model int8 even where no target asks for it, as VDLA does and CPUs do not.
         tiles: a tuning database (`vdla tune` makes one) whose best schedules are used where it has them, VDLA's and
             the CPU's; or VDLA's tiles themselves.
         kernels: the CPU's schedules, if not the database's.
@@ -68,6 +70,7 @@ def compile(
     machine = config if isinstance(config, Config) else Config.load(config)
     targets = tuple(t.strip() for t in target.split(",")) if isinstance(target, str) else tuple(target)
     source = model_source(str(model), batch) if isinstance(model, str | Path) else model
+    check_calibration(calibration, targets, integer)
     if calibration is None and isinstance(model, str):
         calibration = builtin_calibration(model)
     # The compiler takes long to import; running an artifact needs none of it.
@@ -90,6 +93,7 @@ def compile(
         calibration=Calibration(samples=calibration),
         tiles=tiles,
         kernels=kernels,
+        integer=integer,
     )
     compiled = compile_model(source, machine, targets, options, progress)
     seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}

@@ -79,7 +79,7 @@ def deploy(
     from runtime.shared_library import TRAILER_MAGIC
     from runtime.thread_pool import pool_ir
     from vdla.driver import Clock, CompileOptions, cpu_target, lower_graph
-    from vdla.resolve import builtin_calibration, model_source
+    from vdla.resolve import builtin_calibration, check_calibration, model_source
 
     started = time.perf_counter()
     output = Path(output)
@@ -89,6 +89,7 @@ def deploy(
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: {output.parent} is not a folder")
     source = model_source(str(model), batch) if isinstance(model, str | Path) else model
+    check_calibration(calibration, [platform], integer)
     if calibration is None and isinstance(model, str):
         calibration = builtin_calibration(model)
     options = CompileOptions(batch=batch or 1, calibration=Calibration(samples=calibration), integer=integer)

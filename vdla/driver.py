@@ -143,7 +143,11 @@ def compile_model(
         steps=tuple(steps),
         cpu_code=code,
         info={
-            "options": {"virtual_threads": options.virtual_threads, "fusion": options.fusion},
+            "options": {
+                "virtual_threads": options.virtual_threads,
+                "fusion": options.fusion,
+                "integer": options.integer,
+            },
             "memory": {"activations_peak": arena.peak, "activations_sum": arena.total},
             "tensors": [_describe(v, arena) for g in groups for v in g.outputs] if options.keep_tensors else [],
             "work": {g.name: dataclasses.asdict(group_work(g)) for g in groups},

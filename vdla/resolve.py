@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,19 @@ def check_batch(model: onnx.ModelProto, batch: int) -> None:
                 f"the model's input '{entry.name}' has a fixed batch of {dims[0].dim_value}, not {batch}; "
                 "leave --batch out, or export the model with a symbolic first axis"
             )
+
+
+def check_calibration(given: object, targets: Sequence[str], integer: bool) -> None:
+    """Checks that samples to calibrate on have a use: the accelerator computes in integers, CPUs only if asked to.
+
+    Raises:
+        UsageError: for samples (not None) that would be left unread.
+    """
+    if given is not None and not integer and "vdla" not in targets:
+        raise UsageError(
+            f"calibration has no use: a float network stays float on {','.join(targets)}; make it int8 with --int8 "
+            "(integer=True)"
+        )
 
 
 def builtin_calibration(name: str) -> list[dict[str, np.ndarray]] | None:

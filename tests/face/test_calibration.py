@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+import vdla
 from runtime.artifact import Artifact
 from runtime.errors import InputError
 from vdla import simulate
@@ -94,6 +96,39 @@ def test_quantised_model_needs_no_samples(tmp_path: Path) -> None:
         load_calibration(saved(tmp_path, x=np.zeros((1, 4), np.float32)), str(path))
 
 
+def test_int8_on_the_cpu(tmp_path: Path) -> None:
+    """A float network made int8 gives on a CPU what it gives on the accelerator, to the bit."""
+    path = tmp_path / "m.vdla"
+    assert run_cli(["compile", "mlp", "--target", "cpu", "--int8", "-o", str(path)]) == 0
+    x = np.random.default_rng(3).standard_normal((1, 1, 28, 28), dtype=np.float32)
+    got = Artifact.load(path).run(x)["y"]
+    assert np.array_equal(got, vdla.compile("mlp", config="tiny").run(x)["y"])
+    assert not np.array_equal(got, vdla.compile("mlp", target="cpu").run(x)["y"])
+    calibrated = vdla.compile("mlp", target="cpu", integer=True, calibration=[{"x": x}]).run(x)["y"]
+    assert not np.array_equal(calibrated, got)
+    assert np.array_equal(calibrated, vdla.compile("mlp", config="tiny", calibration=[{"x": x}]).run(x)["y"])
+
+
+def test_commands_make_networks_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["run"], ["profile", "--runs", "1"]):
+        for more in ([], ["--int8"]):
+            assert run_cli([*command, "mlp", "--target", "cpu", "--json", *more]) == 0
+            document = json.loads(capsys.readouterr().out)
+            operators = [item["op"] for item in document["layers" if command[0] == "run" else "groups"]]
+            assert any("requantize" in op for op in operators) == bool(more)
+
+
+def test_samples_without_a_use_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = saved(tmp_path, x=np.zeros((2, 1, 28, 28), np.float32))
+    calibration = ["--calibration", str(path)]
+    for output in ("m.vdla", "m.o"):
+        arguments = ["compile", "mlp", "--target", "cpu", "-o", str(tmp_path / output), *calibration]
+        assert run_cli(arguments) == 2
+        assert "a float network stays float on cpu; make it int8 with --int8" in capsys.readouterr().err
+    assert run_cli(["profile", "mlp", *calibration]) == 2
+    assert "make it int8 with --int8" in capsys.readouterr().err
+
+
 def test_commands_calibrate_on_the_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Samples of tiny numbers give a finer scale, so the compiled network is another one."""
     small = saved(tmp_path, x=np.full((2, 1, 28, 28), 0.01, np.float32))
@@ -110,5 +145,8 @@ def test_commands_calibrate_on_the_samples(tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run_cli(["run", str(path), "--calibration", str(small)]) == 2
     assert "compiled already" in capsys.readouterr().err
+    for command in ("run", "profile"):
+        assert run_cli([command, str(path), "--int8"]) == 2
+        assert "compiled already" in capsys.readouterr().err
     assert run_cli([*arguments, "--calibration", str(tmp_path / "absent.npz")]) == 2
     assert "cannot read" in capsys.readouterr().err

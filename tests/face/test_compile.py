@@ -50,6 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         calibration: Calibration = field(default_factory=Calibration)
         tiles: Any = None
         kernels: Any = None
+        integer: bool = False
 
     @dataclass
     class CompiledModel:

@@ -61,6 +61,17 @@ def compile_options(command: Command) -> Command:
     )(command)
 
 
+def quantisation_options(command: Command) -> Command:
+    """Adds ``--int8`` and ``--calibration``."""
+    command = click.option(
+        "--int8",
+        "integer",
+        is_flag=True,
+        help="Make a float model int8 on a CPU, too, after calibration. For vdla it always is.",
+    )(command)
+    return calibration_option(command)
+
+
 def calibration_option(command: Command) -> Command:
     """Adds ``--calibration``."""
     return click.option(
@@ -117,6 +128,7 @@ def compile_on_machine(
     target: str | None,
     batch: int | None,
     no_virtual_threads: bool,
+    integer: bool,
     calibration_path: Path | None,
     database_path: Path | None,
 ) -> tuple[Artifact, Config]:
@@ -136,6 +148,7 @@ def compile_on_machine(
             batch=batch,
             virtual_threads=not no_virtual_threads,
             calibration=samples,
+            integer=integer,
             tiles=database_path,
             progress=progress,
         )

@@ -12,7 +12,6 @@ import click
 from runtime.artifact import Artifact
 from vdla.calibration import load_calibration
 from vdla.cli.common import (
-    calibration_option,
     compile_on_machine,
     compile_options,
     config_options,
@@ -20,6 +19,7 @@ from vdla.cli.common import (
     json_option,
     print_json,
     progress_bar,
+    quantisation_options,
     stdout,
     tuning_text,
 )
@@ -42,7 +42,6 @@ from vdla.resolve import is_artifact
     help="Where to write the artifact: a file if it ends in .vdla, else a folder. MODEL.so and MODEL.o: a shared "
     "library or an object with a C interface for one CPU (--target cpu, arm64 or armv7), and its header beside it.",
 )
-@click.option("--int8", "integer", is_flag=True, help="For .so and .o: an int8 network, after calibration if need be.")
 @click.option(
     "--prefix",
     metavar="NAME",
@@ -50,7 +49,7 @@ from vdla.resolve import is_artifact
 )
 @config_options
 @compile_options
-@calibration_option
+@quantisation_options
 @database_option
 @json_option
 def compile_command(
@@ -61,9 +60,9 @@ def compile_command(
     target: str | None,
     batch: int | None,
     no_virtual_threads: bool,
+    integer: bool,
     calibration_path: Path | None,
     database_path: Path | None,
-    integer: bool,
     prefix: str | None,
     as_json: bool,
 ) -> None:
@@ -86,10 +85,7 @@ def compile_command(
             )
         _show_deployed(deployed, as_json)
         return
-    _refuse(
-        f"{output_path.name} is an artifact; {' and '.join(SUFFIXES)} files take it",
-        {"--int8": integer, "--prefix": prefix},
-    )
+    _refuse(f"{output_path.name} is an artifact; {' and '.join(SUFFIXES)} files take it", {"--prefix": prefix})
     artifact, _ = compile_on_machine(
         model,
         config_name,
@@ -97,6 +93,7 @@ def compile_command(
         target=target,
         batch=batch,
         no_virtual_threads=no_virtual_threads,
+        integer=integer,
         calibration_path=calibration_path,
         database_path=database_path,
     )

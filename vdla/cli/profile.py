@@ -11,7 +11,17 @@ from rich.table import Table
 
 from runtime.artifact import Artifact
 from vdla.api import compile
-from vdla.cli.common import database_option, json_option, print_json, progress_bar, report_option, stdout
+from vdla.calibration import load_calibration
+from vdla.cli.common import (
+    database_option,
+    json_option,
+    print_json,
+    progress_bar,
+    quantisation_options,
+    report_option,
+    stdout,
+)
+from vdla.errors import UsageError
 from vdla.report import ReportFolder, print_line
 from vdla.resolve import is_artifact, random_inputs
 
@@ -23,6 +33,7 @@ DOCUMENT = "profile.json"
 @click.option("--target", type=click.Choice(("cpu",)), default="cpu", show_default=True, help="What is profiled.")
 @click.option("--runs", default=30, show_default=True, type=click.IntRange(min=1), help="Inferences; medians count.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="N", help="Images at once.")
+@quantisation_options
 @database_option
 @report_option("profile.json and a roofline picture")
 @json_option
@@ -31,6 +42,8 @@ def profile_command(
     target: str,
     runs: int,
     batch: int | None,
+    integer: bool,
+    calibration_path: Path | None,
     database_path: Path | None,
     report_path: Path | None,
     as_json: bool,
@@ -47,9 +60,14 @@ def profile_command(
         with progress_bar("profile") as progress:
             progress("compile", 0, 2)
             if is_artifact(Path(model)):
+                if integer or calibration_path is not None:
+                    raise UsageError(f"{model} is compiled already; --int8 and --calibration go to `vdla compile`")
                 artifact = Artifact.load(model)
             else:
-                artifact = compile(model, target=target, batch=batch, tiles=database_path)
+                samples = None if calibration_path is None else load_calibration(calibration_path, model, batch)
+                artifact = compile(
+                    model, target=target, batch=batch, integer=integer, calibration=samples, tiles=database_path
+                )
             progress("run", 1, 2)
             profile = profile_cpu(artifact, random_inputs(artifact.inputs), runs)
         document = profile.document()

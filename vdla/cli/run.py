@@ -14,7 +14,6 @@ from runtime.device import LayerWave
 from runtime.executor import SimName
 from vdla.api import simulate
 from vdla.cli.common import (
-    calibration_option,
     compile_on_machine,
     compile_options,
     config_options,
@@ -23,6 +22,7 @@ from vdla.cli.common import (
     override,
     print_json,
     progress_bar,
+    quantisation_options,
     report_option,
     stdout,
     tuning_text,
@@ -72,7 +72,7 @@ from vdla.resolve import check_output_path, is_artifact, load_inputs, random_inp
 )
 @report_option("report.json, pictures, a Chrome trace and index.html")
 @compile_options
-@calibration_option
+@quantisation_options
 @database_option
 @json_option
 def run_command(
@@ -90,6 +90,7 @@ def run_command(
     target: str | None,
     batch: int | None,
     no_virtual_threads: bool,
+    integer: bool,
     calibration_path: Path | None,
     database_path: Path | None,
     as_json: bool,
@@ -105,7 +106,7 @@ def run_command(
         if output_path is not None:
             check_output_path(output_path)
         artifact, config = _obtain(
-            model, config_name, settings, target, batch, no_virtual_threads, calibration_path, database_path
+            model, config_name, settings, target, batch, no_virtual_threads, integer, calibration_path, database_path
         )
         if input_path is not None:
             inputs = load_inputs(input_path, artifact.inputs)
@@ -150,16 +151,17 @@ def _obtain(
     target: str | None,
     batch: int | None,
     no_virtual_threads: bool,
+    integer: bool,
     calibration_path: Path | None,
     database_path: Path | None,
 ) -> tuple[Artifact, Config]:
     """The compiled model and the machine to run it on."""
     if is_artifact(Path(model)):
         given = (target, batch, calibration_path, database_path)
-        if no_virtual_threads or any(option is not None for option in given):
+        if no_virtual_threads or integer or any(option is not None for option in given):
             raise UsageError(
-                f"{model} is compiled already; --target, --batch, --no-virtual-threads, --calibration and --db go to "
-                "`vdla compile`"
+                f"{model} is compiled already; --target, --batch, --no-virtual-threads, --int8, --calibration and --db "
+                "go to `vdla compile`"
             )
         artifact = Artifact.load(model)
         base = Config.load(config_name) if config_name is not None else artifact.config
@@ -171,6 +173,7 @@ def _obtain(
         target=target,
         batch=batch,
         no_virtual_threads=no_virtual_threads,
+        integer=integer,
         calibration_path=calibration_path,
         database_path=database_path,
     )
