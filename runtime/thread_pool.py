@@ -6,10 +6,13 @@ of its own:
     void vdla_parallel_for(void (*body)(void *context, int32_t i), void *context, int32_t n)
     void vdla_pool_set_threads(int32_t threads)        // that a loop may use, the caller's included; 1 at the start
 
-Iterations are claimed one by one from an atomic word that holds the loop's number, its extent and the next iteration,
-so a thread that wakes late can never claim from a loop that it does not know, and a thread that is missing (after a
-fork) or busy elsewhere costs speed, not correctness. Idle threads spin for a while, then sleep on a futex. A loop that
-starts while another one runs, in another thread or inside it, runs serially in its caller.
+Each thread has a share of the iterations, a contiguous range in a line of memory of its own, and claims from its front;
+one that has nothing left takes from the back of the others'. So the same part of a kernel's output is computed by the
+same core, whose cache still holds it when the next kernel, divided in the same way, reads it; and cores touch each
+other's lines only where a loop starts and ends. A range carries the number of its loop, so a thread that wakes late can
+never claim from a loop that it does not know, and a thread that is missing (after a fork) or busy elsewhere costs
+speed, not correctness. Idle threads spin for a while, then sleep on a futex. A loop that starts while another one
+runs, in another thread or inside it, runs serially in its caller.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from runtime.tiles import allow_tiles
 PARALLEL_FOR, SET_THREADS = "vdla_parallel_for", "vdla_pool_set_threads"
 THREADS_VARIABLE = "VDLA_NUM_THREADS"
 MOST_THREADS = 256
-#: iterations of one loop that fit the word; longer ones run serially
+#: iterations of one loop that fit a range; longer ones run serially
 MOST_ITERATIONS = (1 << 16) - 1
 
 _SPINS = 4000
@@ -37,79 +40,124 @@ _PAUSE = {
     "arm": "call void @llvm.arm.hint(i32 1)",
 }
 
-# The word: loop number << 32 | extent << 16 | next iteration.
+# Of each thread, so that it shares no pair of lines with another: its range (loop number << 32 | next iteration << 16 |
+# end), the loop's body, context and number of threads; and 128 bytes behind, written by itself alone, what it has done
+# (loop number << 32 | iterations) and whether it sleeps. It sleeps on the loop number of its range.
 _IR = """
 target triple = "{triple}"
 
-@word = internal global i64 0, align 64
-@done = internal global i32 0, align 64
-@body = internal global ptr null, align 64
-@context = internal global ptr null, align 8
-@threads = internal global i32 1
+%share = type {{ i64, ptr, ptr, i32 }}
+%report = type {{ i64, i32 }}
+@shares = internal global [{threads} x [256 x i8]] zeroinitializer, align 256
+@threads = internal global i32 1, align 64
+@pace = internal global i64 65536
 @started = internal global i32 1
 @busy = internal global i32 0, align 64
-@sleepers = internal global i32 0, align 64
-@wake = internal global i32 0, align 64
 
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach({word})
 declare {word} @syscall({word}, ...)
 declare {hint}
 
-; Claims and runs iterations until none is left.
-define internal void @work() {{
-entry:
-  br label %look
-look:
-  %word = load atomic i64, ptr @word acquire, align 8
-  br label %try
-try:
-  %seen = phi i64 [ %word, %look ], [ %now, %claim ]
-  %next = and i64 %seen, 65535
-  %shifted = lshr i64 %seen, 16
-  %extent = and i64 %shifted, 65535
-  %left = icmp ult i64 %next, %extent
-  br i1 %left, label %claim, label %end
-claim:
-  %after = add i64 %seen, 1
-  %pair = cmpxchg ptr @word, i64 %seen, i64 %after acq_rel acquire, align 8
-  %now = extractvalue {{ i64, i1 }} %pair, 0
-  %mine = extractvalue {{ i64, i1 }} %pair, 1
-  br i1 %mine, label %run, label %try
-run:
-  %body = load ptr, ptr @body, align 8
-  %context = load ptr, ptr @context, align 8
-  %index = trunc i64 %next to i32
-  call void %body(ptr %context, i32 %index)
-  %count = atomicrmw add ptr @done, i32 1 release
-  br label %look
-end:
-  ret void
+define internal ptr @share(i32 %id) {{
+  %share = getelementptr [256 x i8], ptr @shares, i32 %id
+  ret ptr %share
 }}
 
-define internal i1 @idle(i32 %id) {{
-  %threads = load atomic i32, ptr @threads monotonic, align 4
-  %unused = icmp sge i32 %id, %threads
-  %word = load atomic i64, ptr @word seq_cst, align 8
-  %next = and i64 %word, 65535
-  %shifted = lshr i64 %word, 16
-  %extent = and i64 %shifted, 65535
-  %nothing = icmp uge i64 %next, %extent
-  %idle = or i1 %unused, %nothing
-  ret i1 %idle
+define internal ptr @report(i32 %id) {{
+  %report = getelementptr [256 x i8], ptr @shares, i32 %id, i32 128
+  ret ptr %report
+}}
+
+; An iteration of loop %number from the front of a share, or from its back; -1: none is left.
+define internal i32 @claim(ptr %share, i64 %number, i1 %front) {{
+entry:
+  %first = load atomic i64, ptr %share acquire, align 8
+  br label %try
+try:
+  %seen = phi i64 [ %first, %entry ], [ %now, %take ]
+  %loop = lshr i64 %seen, 32
+  %known = icmp eq i64 %loop, %number
+  %shifted = lshr i64 %seen, 16
+  %next = and i64 %shifted, 65535
+  %end = and i64 %seen, 65535
+  %left = icmp ult i64 %next, %end
+  %some = and i1 %known, %left
+  br i1 %some, label %take, label %none
+take:
+  %step = select i1 %front, i64 65536, i64 -1
+  %after = add i64 %seen, %step
+  %pair = cmpxchg ptr %share, i64 %seen, i64 %after acq_rel acquire, align 8
+  %now = extractvalue {{ i64, i1 }} %pair, 0
+  %mine = extractvalue {{ i64, i1 }} %pair, 1
+  br i1 %mine, label %taken, label %try
+taken:
+  %last = sub i64 %end, 1
+  %index = select i1 %front, i64 %next, i64 %last
+  %result = trunc i64 %index to i32
+  ret i32 %result
+none:
+  ret i32 -1
+}}
+
+; Claims and runs iterations of loop %number, its own share's and then the others', until none is left.
+define internal void @work(i32 %id, i64 %number) {{
+entry:
+  %own = call ptr @share(i32 %id)
+  br label %next
+next:
+  %count = phi i64 [ 0, %entry ], [ %more, %run ]
+  %place = phi i32 [ %id, %entry ], [ %from, %run ]
+  br label %look
+look:
+  %from = phi i32 [ %place, %next ], [ %other, %elsewhere ]
+  %share = call ptr @share(i32 %from)
+  %front = icmp eq i32 %from, %id
+  %index = call i32 @claim(ptr %share, i64 %number, i1 %front)
+  %found = icmp sge i32 %index, 0
+  br i1 %found, label %run, label %elsewhere
+run:
+  %bodyp = getelementptr %share, ptr %own, i32 0, i32 1
+  %body = load ptr, ptr %bodyp, align 4
+  %contextp = getelementptr %share, ptr %own, i32 0, i32 2
+  %context = load ptr, ptr %contextp, align 4
+  call void %body(ptr %context, i32 %index)
+  %more = add i64 %count, 1
+  br label %next
+elsewhere:
+  %threadsp = getelementptr %share, ptr %own, i32 0, i32 3
+  %threads = load i32, ptr %threadsp, align 4
+  %following = add i32 %from, 1
+  %last = icmp sge i32 %following, %threads
+  %other = select i1 %last, i32 0, i32 %following
+  %round = icmp eq i32 %other, %id
+  br i1 %round, label %tell, label %look
+tell:
+  %report = call ptr @report(i32 %id)
+  %high = shl i64 %number, 32
+  %done = or i64 %high, %count
+  store atomic i64 %done, ptr %report release, align 8
+  ret void
 }}
 
 define internal ptr @thread(ptr %argument) {{
 entry:
   %address = ptrtoint ptr %argument to i64
   %id = trunc i64 %address to i32
+  %own = call ptr @share(i32 %id)
+  %numberp = getelementptr i32, ptr %own, i32 1
+  %report = call ptr @report(i32 %id)
+  %sleeps = getelementptr %report, ptr %report, i32 0, i32 1
   br label %look
 look:
-  %spins = phi i32 [ 0, %entry ], [ 0, %busy ], [ %more, %spin ], [ 0, %awake ]
-  %idle = call i1 @idle(i32 %id)
+  %seen = phi i64 [ 0, %entry ], [ %number, %busy ], [ %seen, %spin ], [ %seen, %sleep ]
+  %spins = phi i32 [ 0, %entry ], [ 0, %busy ], [ %more, %spin ], [ 0, %sleep ]
+  %word = load atomic i64, ptr %own acquire, align 8
+  %number = lshr i64 %word, 32
+  %idle = icmp eq i64 %number, %seen
   br i1 %idle, label %wait, label %busy
 busy:
-  call void @work()
+  call void @work(i32 %id, i64 %number)
   br label %look
 wait:
   %more = add i32 %spins, 1
@@ -119,15 +167,10 @@ spin:
   {pause}
   br label %look
 sleep:
-  %s = atomicrmw add ptr @sleepers, i32 1 seq_cst
-  %wake = load atomic i32, ptr @wake seq_cst, align 4
-  %still = call i1 @idle(i32 %id)
-  br i1 %still, label %futex, label %awake
-futex:
-  %r = call {word} ({word}, ...) @syscall({word} {futex}, ptr @wake, i32 128, i32 %wake, ptr null, ptr null, i32 0)
-  br label %awake
-awake:
-  %t = atomicrmw sub ptr @sleepers, i32 1 seq_cst
+  %s = atomicrmw xchg ptr %sleeps, i32 1 seq_cst
+  %low = trunc i64 %seen to i32
+  %r = call {word} ({word}, ...) @syscall({word} {futex}, ptr %numberp, i32 128, i32 %low, ptr null, ptr null, i32 0)
+  %t = atomicrmw xchg ptr %sleeps, i32 0 seq_cst
   br label %look
 }}
 
@@ -138,27 +181,37 @@ entry:
 look:
   %id = load i32, ptr @started, align 4
   %lack = icmp slt i32 %id, %wanted
-  br i1 %lack, label %start, label %end
+  br i1 %lack, label %start, label %divide
 start:
   %wide = sext i32 %id to i64
   %argument = inttoptr i64 %wide to ptr
   %failed = call i32 @pthread_create(ptr %handle, ptr null, ptr @thread, ptr %argument)
   %bad = icmp ne i32 %failed, 0
-  br i1 %bad, label %end, label %count
+  br i1 %bad, label %divide, label %count
 count:
   %thread = load {word}, ptr %handle
   %d = call i32 @pthread_detach({word} %thread)
   %one = add i32 %id, 1
   store i32 %one, ptr @started, align 4
   br label %look
+; 65536 / threads, rounded up, without a division, for which some processors would need a library.
+divide:
+  %pace = phi i32 [ 0, %look ], [ 0, %start ], [ %longer, %divide ]
+  %reach = phi i32 [ 0, %look ], [ 0, %start ], [ %further, %divide ]
+  %longer = add i32 %pace, 1
+  %further = add i32 %reach, %wanted
+  %short = icmp ult i32 %further, 65536
+  br i1 %short, label %divide, label %end
 end:
+  %pace64 = zext i32 %longer to i64
+  store atomic i64 %pace64, ptr @pace release, align 8
   store atomic i32 %wanted, ptr @threads release, align 4
   ret void
 }}
 
 define void @vdla_parallel_for(ptr %body, ptr %context, i32 %n) {{
 entry:
-  %threads = load atomic i32, ptr @threads monotonic, align 4
+  %threads = load atomic i32, ptr @threads acquire, align 4
   %alone = icmp slt i32 %threads, 2
   %long = icmp ugt i32 %n, {most}
   %short = icmp slt i32 %n, 2
@@ -168,7 +221,7 @@ entry:
 lock:
   %pair = cmpxchg ptr @busy, i32 0, i32 1 acq_rel monotonic, align 4
   %free = extractvalue {{ i32, i1 }} %pair, 1
-  br i1 %free, label %publish, label %serial
+  br i1 %free, label %begin, label %serial
 serial:
   %some = icmp sgt i32 %n, 0
   br i1 %some, label %loop, label %end
@@ -178,35 +231,82 @@ loop:
   %following = add i32 %i, 1
   %again = icmp slt i32 %following, %n
   br i1 %again, label %loop, label %end
+begin:
+  %pace = load atomic i64, ptr @pace monotonic, align 8
+  %old = load atomic i64, ptr @shares monotonic, align 8
+  %before = lshr i64 %old, 32
+  %after = add i64 %before, 1
+  %number = and i64 %after, 4294967295
+  %high = shl i64 %number, 32
+  %extent = zext i32 %n to i64
+  br label %publish
+; Thread t's share: iterations t n / threads to (t + 1) n / threads, about; the last one's end is n.
 publish:
-  store ptr %body, ptr @body, align 8
-  store ptr %context, ptr @context, align 8
-  store atomic i32 0, ptr @done monotonic, align 4
-  %old = load atomic i64, ptr @word monotonic, align 8
-  %number = lshr i64 %old, 32
-  %next = add i64 %number, 1
-  %high = shl i64 %next, 32
-  %wide = zext i32 %n to i64
-  %extent = shl i64 %wide, 16
-  %word = or i64 %high, %extent
-  store atomic i64 %word, ptr @word seq_cst, align 8
-  %sleepers = load atomic i32, ptr @sleepers seq_cst, align 4
-  %sleeping = icmp sgt i32 %sleepers, 0
-  br i1 %sleeping, label %rouse, label %share
+  %id = phi i32 [ 0, %begin ], [ %id1, %publish ]
+  %first = phi i64 [ 0, %begin ], [ %stop, %publish ]
+  %id1 = add i32 %id, 1
+  %wide = zext i32 %id1 to i64
+  %product = mul i64 %wide, %pace
+  %scaled = mul i64 %product, %extent
+  %stop0 = lshr i64 %scaled, 16
+  %over = icmp ugt i64 %stop0, %extent
+  %last = icmp eq i32 %id1, %threads
+  %full = or i1 %over, %last
+  %stop = select i1 %full, i64 %extent, i64 %stop0
+  %share = call ptr @share(i32 %id)
+  %bodyp = getelementptr %share, ptr %share, i32 0, i32 1
+  store ptr %body, ptr %bodyp, align 4
+  %contextp = getelementptr %share, ptr %share, i32 0, i32 2
+  store ptr %context, ptr %contextp, align 4
+  %threadsp = getelementptr %share, ptr %share, i32 0, i32 3
+  store i32 %threads, ptr %threadsp, align 4
+  %from = shl i64 %first, 16
+  %range = or i64 %from, %stop
+  %word = or i64 %high, %range
+  store atomic i64 %word, ptr %share release, align 8
+  br i1 %last, label %published, label %publish
+published:
+  fence seq_cst
+  br label %rouse
 rouse:
-  %w = atomicrmw add ptr @wake, i32 1 seq_cst
-  %r = call {word} ({word}, ...) @syscall({word} {futex}, ptr @wake, i32 129, i32 2147483647, ptr null, ptr null, i32 0)
-  br label %share
-share:
-  call void @work()
-  br label %finish
-finish:
-  %count = load atomic i32, ptr @done acquire, align 4
-  %all = icmp eq i32 %count, %n
-  br i1 %all, label %unlock, label %rest
+  %other = phi i32 [ 1, %published ], [ %other1, %roused ]
+  %report = call ptr @report(i32 %other)
+  %sleepsp = getelementptr %report, ptr %report, i32 0, i32 1
+  %sleeps = load atomic i32, ptr %sleepsp monotonic, align 4
+  %asleep = icmp ne i32 %sleeps, 0
+  br i1 %asleep, label %wake, label %roused
+wake:
+  %bed = call ptr @share(i32 %other)
+  %numberp = getelementptr i32, ptr %bed, i32 1
+  %r = call {word} ({word}, ...) @syscall({word} {futex}, ptr %numberp, i32 129, i32 1, ptr null, ptr null, i32 0)
+  br label %roused
+roused:
+  %other1 = add i32 %other, 1
+  %all = icmp eq i32 %other1, %threads
+  br i1 %all, label %join, label %rouse
+join:
+  call void @work(i32 0, i64 %number)
+  br label %look
+; Waits until what was done adds up.
+look:
+  %told = phi i32 [ 0, %join ], [ 0, %rest ], [ %told1, %look ]
+  %sum = phi i64 [ 0, %join ], [ 0, %rest ], [ %sum1, %look ]
+  %reportp = call ptr @report(i32 %told)
+  %done = load atomic i64, ptr %reportp acquire, align 8
+  %which = lshr i64 %done, 32
+  %this = icmp eq i64 %which, %number
+  %part = and i64 %done, 4294967295
+  %counted = select i1 %this, i64 %part, i64 0
+  %sum1 = add i64 %sum, %counted
+  %told1 = add i32 %told, 1
+  %through = icmp eq i32 %told1, %threads
+  br i1 %through, label %compare, label %look
+compare:
+  %complete = icmp eq i64 %sum1, %extent
+  br i1 %complete, label %unlock, label %rest
 rest:
   {pause}
-  br label %finish
+  br label %look
 unlock:
   store atomic i32 0, ptr @busy release, align 4
   br label %end
@@ -235,6 +335,7 @@ def pool_ir(triple: str, *, weak: bool = False) -> str:
         pause=_PAUSE[arch],
         hint=_PAUSE[arch].removeprefix("call ").replace("i32 1", "i32"),
         spins=_SPINS,
+        threads=MOST_THREADS,
         most=MOST_ITERATIONS,
     )
 

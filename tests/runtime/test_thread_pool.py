@@ -50,6 +50,24 @@ def test_loops_of_several_threads_and_loops_inside_loops() -> None:
     process_pool().use(1)
 
 
+def test_each_thread_begins_with_its_own_share_and_ends_with_the_others() -> None:
+    process_pool().use(3)
+    together = threading.Barrier(3, timeout=30)
+    order: dict[int, list[int]] = {}
+
+    def body(_: object, i: int) -> None:
+        order.setdefault(threading.get_ident(), []).append(i)
+        if i in (0, 10, 20):
+            together.wait()
+
+    _FOR(process_pool().address)(_BODY(body), None, 30)
+    shares = {begin: [i for i in mine if begin <= i < begin + 10] for mine in order.values() for begin in mine[:1]}
+    assert sorted(shares) == [0, 10, 20]
+    assert all(mine == list(range(begin, begin + len(mine))) for begin, mine in shares.items())
+    assert sorted(i for mine in order.values() for i in mine) == list(range(30))
+    process_pool().use(1)
+
+
 def test_a_fork_leaves_a_pool_that_works() -> None:
     script = (
         "import os, tests.runtime.test_thread_pool as t\n"
