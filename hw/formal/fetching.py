@@ -58,12 +58,17 @@ def fetch_fifo(bus_bits: int, instruction_bits: int = 256, block: type[Fetch] = 
     bench.claim("an instruction goes only to a queue with room", (fetch.dispatch & ~fetch.room) == 0)
     bench.claim("nothing is dispatched before it is whole", ~dispatched | (stored >= instruction_units))
     bench.claim("nothing is requested or dispatched once stopped", ~fetch.stop | ~(fetch.request | dispatched))
-    beats_left = bench.inside("fetch.beats_left")
+    after_left, after_beats = bench.inside("fetch.after_left"), bench.inside("fetch.after_beats")
+    follows = ((after_beats == 0) == (after_left == 0)) & (after_beats <= after_left)
+    bench.assume(~fetch.start | follows)
+    stopped = Signal()
+    m.d.sync += stopped.eq(stopped | fetch.stop)
+    bench.assume(~stopped | fetch.stop)
     bench.claim(
         "a burst has at least one beat, no more than are left, and no more than there is room for",
         used | (fetch.beats == 0),
-        (fetch.beats == 0) == (beats_left == 0),
-        fetch.beats <= beats_left,
+        bench.inside("fetch.wanted") == (fetch.beats != 0),
+        ~used | stopped | (fetch.beats == 0) | follows,
         ~fetch.request | ((fetch.beats != 0) & (under_way + stored + fetch.beats * beat_units <= size)),
     )
     bursts = Signal(COUNT_BITS)

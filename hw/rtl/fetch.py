@@ -19,8 +19,8 @@ LENGTH_BITS = 32
 class Fetch(Component):
     """Reads the program and hands its instructions, in order, to the queues.
 
-    `start` takes the program's `address` (aligned to bus word and instruction) and `length`; fetching begins in the
-    next cycle. While `request`, a burst of `beats` at bus word `word` is wanted, until `granted`. Each `beat` at `data`
+    `start` takes the program's `address` (aligned to bus word and instruction) and `length`, which have stood still for
+    two cycles in which `stop` was up or nothing was left to fetch; fetching begins in the next cycle. While `request`, a burst of `beats` at bus word `word` is wanted, until `granted`. Each `beat` at `data`
     is taken at once. `dispatch` has one bit a unit; `instruction` goes into that unit's queue if it has `room`.
     `illegal`: the next instruction is not one; it is not dispatched.
     """
@@ -54,39 +54,52 @@ class Fetch(Component):
         longest = min(cfg.burst_beats, FETCH_FIFO * size // (2 * bus))
 
         # Room is reserved when a burst is granted and given back when an instruction is dispatched.
-        beats_left = Signal(LENGTH_BITS + exact_log2(instruction_units))
         room = Signal(range(-fifo_units, fifo_units + 1), init=fifo_units)  # what the next burst would leave
+        wanted = Signal()  # beats is not 0
         dispatched = self.dispatch.any()
-        m.d.comb += self.request.eq((self.beats != 0) & (room >= 0) & ~self.stop)
-        # The next burst is worked out whether or not this one is granted.
-        next_word = Signal.like(self.word)
-        next_left = Signal.like(beats_left)
-        # What is left is a long number: whether much is left after this burst follows from a short subtraction.
+        m.d.comb += self.request.eq(wanted & (room >= 0) & ~self.stop)
+        # The burst that follows stands ready: where it begins, the beats left before it, and its own. Without a program
+        # it is the first burst of the next one, so that a start is like a grant; a reset must not forget it.
+        after_word = Signal(len(self.word), reset_less=True)
+        after_left = Signal(LENGTH_BITS + exact_log2(instruction_units), reset_less=True)
+        after_beats = Signal.like(self.beats, reset_less=True)
+        shift, running = Signal(), Signal()
+        passed = Signal.like(self.beats)
+        m.d.comb += [
+            shift.eq(self.start | self.granted),
+            running.eq(self.start | wanted),
+            passed.eq(Mux(running, after_beats, 0)),
+        ]
+        # What is left is a long number: whether much is left after a burst follows from a short subtraction.
         bits = burst_bits(longest, bus)
-        low, high, far = Signal(bits + 1), beats_left[bits:], Signal()
-        m.d.comb += low.eq(beats_left[:bits] - self.beats)
-        with m.If(self.start):
-            m.d.comb += [
-                far.eq(next_left[bits:].any()),
-                next_word.eq(self.address >> exact_log2(bus)),
-                next_left.eq((self.length * instruction_units + (beat_units - 1)) >> exact_log2(beat_units)),
-            ]
-        with m.Else():
-            m.d.comb += [
-                far.eq(Mux(low[-1], high > 1, high != 0)),
-                next_word.eq(self.word + self.beats),
-                next_left.eq(beats_left - self.beats),
-            ]
-        next_beats, ends, limit = burst_of(longest, next_word, next_left[:bits], far, bus)
+        low, high, far = Signal(bits + 1), after_left[bits:], Signal()
+        next_word, next_left = Signal.like(after_word), Signal.like(after_left)
+        m.d.comb += [
+            low.eq(after_left[:bits] - passed),
+            far.eq(Mux(low[-1], high > 1, high != 0)),
+            next_word.eq(after_word + passed),
+            next_left.eq(after_left - passed),
+        ]
+        next_beats, _ = burst_of(longest, next_word, next_left[:bits], far, bus)
         freed = Signal.like(room)
         m.d.comb += freed.eq(Mux(dispatched, room + instruction_units, room))
         m.d.sync += room.eq(freed)
-        with m.If(self.start | self.granted):
+        with m.If(shift):
             m.d.sync += [
-                self.word.eq(next_word),
-                beats_left.eq(next_left),
-                self.beats.eq(next_beats),
-                room.eq(Mux(ends, freed - next_left[:bits] * beat_units, freed - limit * beat_units)),
+                self.word.eq(after_word),
+                self.beats.eq(after_beats),
+                wanted.eq(after_beats != 0),
+                room.eq(freed - after_beats * beat_units),
+                after_word.eq(next_word),
+                after_left.eq(next_left),
+                after_beats.eq(next_beats),
+            ]
+        with m.Elif(self.stop | ~wanted):
+            units = self.length * instruction_units
+            m.d.sync += [
+                after_word.eq(self.address >> exact_log2(bus)),
+                after_left.eq((units + (beat_units - 1)) >> exact_log2(beat_units)),
+                after_beats.eq(next_beats),
             ]
 
         # A register between FIFO and queues, with what the decoder says about the instruction in it.

@@ -40,11 +40,10 @@ def burst_bits(longest: int, bus_bytes: int) -> int:
     return min(longest, PAGE // bus_bytes).bit_length()
 
 
-def burst_of(longest: int, word: Any, near: Any, far: Any, bus_bytes: int) -> tuple[Any, Any, Any]:
+def burst_of(longest: int, word: Any, near: Any, far: Any, bus_bytes: int) -> tuple[Any, Any]:
     """The burst that begins at bus word `word` of a run that has `near` beats left, or more if `far`.
 
-    `near` has as many bits as `burst_bits` says. Returns its beats; whether the run ends with it; and how many beats it
-    has if the run does not.
+    `near` has as many bits as `burst_bits` says. Returns its beats, and whether the run ends with it.
     """
     page_words = PAGE // bus_bytes
     span = min(longest, page_words)
@@ -56,7 +55,7 @@ def burst_of(longest: int, word: Any, near: Any, far: Any, bus_bytes: int) -> tu
         limit = span - Mux(word[low:page].all(), word[:low], 0)
     limit = limit[: burst_bits(longest, bus_bytes)]
     ends = ~far & (near <= limit)
-    return Mux(ends, near, limit), ends, limit
+    return Mux(ends, near, limit), ends
 
 
 class BurstWalker(Component):
@@ -117,7 +116,7 @@ class BurstWalker(Component):
             m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(left - self.beats)]
         bits = burst_bits(cfg.burst_beats, cfg.bus_bytes)
         near, far = next_left[:bits], next_left[bits:].any()
-        next_beats, next_end, _ = burst_of(cfg.burst_beats, next_word, near, far, cfg.bus_bytes)
+        next_beats, next_end = burst_of(cfg.burst_beats, next_word, near, far, cfg.bus_bytes)
         with m.If(self.load | self.next):
             m.d.sync += [self.word.eq(next_word), left.eq(next_left), self.beats.eq(next_beats), run_end.eq(next_end)]
         with m.If(self.load | (self.next & run_end)):

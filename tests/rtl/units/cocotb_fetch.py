@@ -46,7 +46,10 @@ async def dispatches_in_order(dut: Any) -> None:
         for k, w in enumerate(words):
             at = address + k * size
             data[at : at + size] = np.frombuffer(w.to_bytes(size, "little"), np.uint8)
-        await pins.drive(start=1, address=address, length=count, granted=0, beat=0)
+        await pins.drive(address=address, length=count, granted=0, beat=0)
+        await pins.tick()
+        await pins.tick()
+        await pins.drive(start=1)
         await pins.tick()
         await pins.drive(start=0, address=0, length=0)
         expected = deque(burst_sizes(address, count, cfg))
