@@ -22,7 +22,7 @@ from compiler.tune.search import Explorer, GeneticSearch, ModelGuidedSearch, Ran
 from compiler.tune.space import ConfigSpace
 from compiler.tune.tuner import measured_costs
 from vdla.models.layers import layer_model
-from vdla.tune.cpu import confirm, cpu_session, groups_of, process_measurer
+from vdla.tune.cpu import Place, confirm, cpu_session, groups_of, process_measurer
 from vdla.tune.session import TuneOptions
 
 PICTURE = Path(__file__).with_name("tuning_cpu.png")
@@ -50,8 +50,10 @@ def main(names: Sequence[str], seeds: int, path: Path, write: bool) -> None:
     gains: list[list[object]] = []
     for name in names:
         groups = [group for group in groups_of(layer_model(name)) if group.group.nodes[0].op == "conv2d"]
-        with process_measurer(groups[0], 1, 120.0) as measurer:
-            session = cpu_session(groups, database, measurer, TuneOptions(trials=10**6, search="exhaustive"))
+        with process_measurer(1, 120.0) as measurer:
+            session = cpu_session(
+                groups, database, Place.here(measurer), TuneOptions(trials=10**6, search="exhaustive")
+            )
             for _ in session.run():
                 pass
             (state,) = session.states

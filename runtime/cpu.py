@@ -79,7 +79,7 @@ class CpuDevice:
             self._kernels = kernels.link(_jit(), next(_library_names))
         except RuntimeError as error:
             raise ArtifactError(f"cpu.o cannot be linked: {' '.join(str(error).split())}") from error
-        callers = llvm.JITLibraryBuilder().add_ir(_runs_ir(runs)).add_current_process()
+        callers = llvm.JITLibraryBuilder().add_ir(runs_ir(runs)).add_current_process()
         for symbol in symbols:
             callers.import_symbol(symbol, self._kernels[symbol])
         for name in runs:
@@ -103,24 +103,27 @@ class CpuDevice:
         return [(after - before) * 1e-9 for before, after in pairwise(times)]
 
 
-def _runs_ir(runs: Mapping[str, Sequence[CpuStep]]) -> str:
-    """A function for each run: void name(uint8_t *arena, struct timespec clock[steps + 1]), the time between steps."""
+def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8) -> str:
+    """A function for each run: void name(uint8_t *arena, struct timespec clock[steps + 1]), the time between steps.
+
+    word_bytes: half of a struct timespec, a C long.
+    """
     symbols = {step.symbol: len(step.args) for run in runs.values() for step in run}
     lines = ["declare i32 @clock_gettime(i32, ptr)"]
     lines += [f"declare void @{symbol}({', '.join(['ptr'] * count)})" for symbol, count in symbols.items()]
     for name, run in runs.items():
         lines.append(f"define void @{name}(ptr %arena, ptr %clock) {{")
         for i, step in enumerate(run):
-            lines += _tick(i)
+            lines += _tick(i, word_bytes)
             for j, offset in enumerate(step.args):
                 lines.append(f"  %a{i}.{j} = getelementptr i8, ptr %arena, i64 {offset}")
             lines.append(f"  call void @{step.symbol}({', '.join(f'ptr %a{i}.{j}' for j in range(len(step.args)))})")
-        lines += [*_tick(len(run)), "  ret void", "}"]
+        lines += [*_tick(len(run), word_bytes), "  ret void", "}"]
     return "\n".join(lines)
 
 
-def _tick(i: int) -> list[str]:
+def _tick(i: int, word_bytes: int) -> list[str]:
     return [
-        f"  %t{i} = getelementptr i8, ptr %clock, i64 {16 * i}",
+        f"  %t{i} = getelementptr i8, ptr %clock, i64 {2 * word_bytes * i}",
         f"  %r{i} = call i32 @clock_gettime(i32 {time.CLOCK_MONOTONIC}, ptr %t{i})",
     ]

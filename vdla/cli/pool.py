@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from rich.table import Table
 
+from runtime.thread_pool import MOST_THREADS, default_threads
 from runtime.version import KIT_VERSION
 from vdla.cli.common import json_option, print_json, stdout
 from vdla.errors import UsageError
@@ -91,10 +92,10 @@ def status_command(address: str, keys_path: Path | None, as_json: bool) -> None:
         print_json([asdict(member) for member in found])
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("device", "kind", "kit", "jobs", "address"):
+    for column in ("device", "kind", "processor", "kit", "jobs", "address"):
         table.add_column(column, overflow="fold")
     for member in found:
-        table.add_row(member.name, member.kind, member.version, str(member.jobs), member.address)
+        table.add_row(member.name, member.kind, str(member.machine), member.version, str(member.jobs), member.address)
     stdout().print(table if found else f"no device in the pool at {address}")
 
 
@@ -102,8 +103,12 @@ def status_command(address: str, keys_path: Path | None, as_json: bool) -> None:
 @click.option("--scheduler", "address", required=True, metavar="tls://HOST:PORT", help="The pool's scheduler.")
 @click.option("--kind", required=True, metavar="KIND", help="What this device is, e.g. vdla-pynq-z1, cpu or arm64.")
 @click.option("--name", metavar="NAME", help="Its name in the pool; must be unique. Default: its address.")
+@click.option("--processor", metavar="NAME", help="Its processor, e.g. cortex-a53. Default: what Linux says.")
+@click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="That a kernel may use. Default: all processors.")
 @keys_option
-def device_command(address: str, kind: str, name: str | None, keys_path: Path | None) -> None:
+def device_command(
+    address: str, kind: str, name: str | None, processor: str | None, threads: int | None, keys_path: Path | None
+) -> None:
     """Make this machine a device of a pool, one job at a time, until interrupted.
 
     On a board without the compiler's packages, `python -m compiler.tune.pool` does the same.
@@ -111,6 +116,8 @@ def device_command(address: str, kind: str, name: str | None, keys_path: Path | 
     if "@" in kind or not kind.strip():
         raise UsageError(f"'{kind}' is not a kind of device; write it like vdla-pynq-z1")
     keys = pool_keys(keys_path)
+    from compiler.tune.pool import machine
     from compiler.tune.pool.device import serve
 
-    serve(address, kind, KIT_VERSION, keys, lambda text: click.echo(text), name)
+    here = machine.Machine(processor or machine.processor(), threads or default_threads())
+    serve(address, kind, KIT_VERSION, keys, lambda text: click.echo(text), here, name)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from compiler.backend.cpu.platforms import platform_of
 from compiler.tune.database import Database
 from compiler.tune.measure import Measurer
 from hw.config import Config
@@ -21,10 +23,14 @@ from vdla.errors import UsageError
 from vdla.models.layers import is_layer, layer_model
 from vdla.report import ReportFolder, print_line
 from vdla.resolve import is_artifact
-from vdla.tune import accelerator
+from vdla.tune import accelerator, cpu, remote
+from vdla.tune.cpu import CpuGroup, Place
 from vdla.tune.operators import HELP, is_operator, parse_operator
 from vdla.tune.report import DOCUMENT, NetworkChoice, document, render_files
 from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
+
+if TYPE_CHECKING:
+    from distributed.security import Security
 
 
 @click.command("tune")
@@ -32,10 +38,10 @@ from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
 @config_options
 @click.option(
     "--target",
-    type=click.Choice(("vdla", "cpu")),
     default="vdla",
     show_default=True,
-    help="The accelerator, measured by the cycle simulator, or this machine's processor.",
+    help="vdla, the accelerator, measured by the cycle simulator; cpu, this machine's processor; or arm64 or armv7, "
+    "perhaps with a processor (arm64:cortex-a72), measured on a pool's devices.",
 )
 @click.option("--trials", default=64, show_default=True, type=click.IntRange(min=1), help="Schedules of each operator.")
 @click.option(
@@ -60,7 +66,7 @@ from vdla.tune.session import SEARCHES, OperatorState, Session, TuneOptions
     help="Seconds that measuring one schedule may take.",
 )
 @click.option("--pool", "pool_address", metavar="tls://HOST:PORT", help="Measure on a pool's devices (vdla pool).")
-@click.option("--kind", metavar="KIND", help="Of the pool's devices. Default: vdla-MACHINE.")
+@click.option("--kind", metavar="KIND", help="Of the pool's devices. Default: vdla-MACHINE, or the --target's.")
 @keys_option
 @report_option("tune.json and a picture of the curves")
 @json_option
@@ -82,9 +88,9 @@ def tune_command(
     report_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Find better schedules for MODEL_OR_OPERATOR on the simulated accelerator or, with --target cpu, on this machine.
+    """Find better schedules for MODEL_OR_OPERATOR on the simulated accelerator or, with --target, on a processor.
 
-    It is an ONNX file, a built-in network, a convolution of the TVM paper (C1 to C12; for the CPU also MobileNet's
+    It is an ONNX file, a built-in network, a convolution of the TVM paper (C1 to C12; for processors also MobileNet's
     depthwise ones, D1 to D9), or, for the accelerator, an operator with its sizes, such as
     conv2d:ic=64,h=56,w=56,oc=64,k=3,stride=1,pad=1. `vdla compile --db FILE` and `vdla run --db FILE` use what was
     found. The default schedule is among those measured: the result is never slower.
@@ -93,12 +99,18 @@ def tune_command(
     options = TuneOptions(trials, seed, search, math.inf if seconds is None else seconds)
     with ExitStack() as stack:
         folder = None if report_path is None else stack.enter_context(ReportFolder(report_path, DOCUMENT))
-        if target == "cpu":
-            if pool_address is not None or config_name is not None or settings:
-                raise UsageError(
-                    "--target cpu tunes for this machine: --pool, --config and --set are the accelerator's"
-                )
-            session, chosen = _tune_cpu(what, database, options, workers, timeout, stack)
+        if target != "vdla":
+            if config_name is not None or settings:
+                raise UsageError(f"--target {target} tunes for a processor: --config and --set are the accelerator's")
+            keys = _keys_for(target, pool_address, keys_path)
+            groups = _groups(what, target)
+            if pool_address is None or keys is None:
+                place = cpu.Place.here(stack.enter_context(cpu.process_measurer(workers, timeout)))
+            else:
+                with progress_bar("look for devices"):
+                    place, pool = remote.pool_place(target, pool_address, kind, keys, timeout)
+                stack.enter_context(pool)
+            session, chosen = _tune_cpu(groups, database, options, place)
         else:
             config = machine(config_name, settings)
             if pool_address is None:
@@ -135,19 +147,34 @@ def _tune_accelerator(
     return session, NetworkChoice(found.default, found.best, tuple(found.tiles))
 
 
-def _tune_cpu(
-    what: str, database: Database, options: TuneOptions, workers: int, timeout: float, stack: ExitStack
-) -> tuple[Session, NetworkChoice | None]:
-    from vdla.tune import cpu
+def _keys_for(target: str, pool_address: str | None, keys_path: Path | None) -> Security | None:
+    """The keys of the pool, if there is one.  Raises TargetError for an unknown processor, UsageError for another one
+    than this machine's without a pool."""
+    foreign = platform_of(target).triple is not None
+    if pool_address is not None:
+        return pool_keys(keys_path)
+    if foreign:
+        raise UsageError(
+            f"--target {target} is measured on such a device: start a pool with `vdla pool start`, register the device "
+            f"there with `vdla device --scheduler tls://HOST:PORT --kind {target.partition(':')[0]}`, and say "
+            "--pool tls://HOST:PORT"
+        )
+    return None
 
+
+def _groups(what: str, target: str) -> list[CpuGroup]:
     with progress_bar("find the operators"):
         model = layer_model(what) if is_layer(what) and not Path(what).is_file() else what
-        groups = cpu.groups_of(model)
-    measurer = stack.enter_context(cpu.process_measurer(groups[0], workers, timeout))
-    session = cpu.cpu_session(groups, database, measurer, options)
+        return cpu.groups_of(model, target)
+
+
+def _tune_cpu(
+    groups: Sequence[CpuGroup], database: Database, options: TuneOptions, place: Place
+) -> tuple[Session, NetworkChoice | None]:
+    session = cpu.cpu_session(groups, database, place, options)
     _run(session)
     with progress_bar("measure the best again") as progress:
-        return session, cpu.confirm(session, measurer, lambda text: progress(text, 0, 1))
+        return session, cpu.confirm(session, place.measurer, lambda text: progress(text, 0, 1))
 
 
 def _run(session: Session) -> None:

@@ -1,16 +1,17 @@
-"""Tuning for this machine's processor: a network's fused groups, each timed as the runtime runs it.
+"""Tuning for a processor: a network's fused groups, each timed as the runtime runs it.
 
-A candidate is compiled here and timed in a process of its own, between runs of a kernel that never changes, so that a
-processor that slows down slows both.  Times vary: before a schedule is taken it is measured again beside the default,
-and taken only if it is faster by more than the noise.
+A candidate is compiled here and timed in a process of its own, on this machine or on a device of a pool
+(:mod:`vdla.tune.remote`), between runs of a kernel that never changes, so that a processor that slows down slows both.
+Times vary: before a schedule is taken it is measured again beside the default, and taken only if it is faster by more
+than the noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -20,17 +21,19 @@ from compiler.backend.cpu.target import CpuKernel
 from compiler.backend.llvm import host_features
 from compiler.graph.fuse import FusedGroup
 from compiler.tune.cost_model import XGBoostModel
-from compiler.tune.cpu import CpuTimer
 from compiler.tune.database import Database, Record
 from compiler.tune.features import KnobFeatures
-from compiler.tune.measure import Cost, Measurer, ProcessMeasurer
+from compiler.tune.measure import Measurer, ProcessMeasurer
 from compiler.tune.search import Explorer, ModelGuidedSearch
 from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
+from compiler.tune.timing import KernelSeconds
 from compiler.tune.tuner import Task, Tuning
 from runtime.artifact import ALIGNMENT, CpuCode, CpuStep
 from runtime.cpu import CpuDevice
+from runtime.kernel_library import filled_memory
 from vdla.api import compile
 from vdla.errors import UsageError
+from vdla.models.layers import layer_model
 from vdla.tune.kernels import CHOSEN, key_of, machine_key, workload
 from vdla.tune.report import NetworkChoice
 from vdla.tune.session import OperatorState, Session, TuneOptions, make_explorer
@@ -42,6 +45,9 @@ WORTH = 0.98
 """A schedule replaces the default if it takes at most this share of its time, measured side by side."""
 
 CONFIRMATIONS = 3
+
+REFERENCE = "D9"
+"""The layer of :func:`reference_group`."""
 
 
 # ------------------------------------------------------------------------------------------------ what to tune
@@ -70,13 +76,13 @@ class GroupCollector:
         return None
 
 
-def groups_of(model: str | Path | onnx.ModelProto, **options: Any) -> list[CpuGroup]:
-    """The groups of a model compiled for the CPU that have a choice of schedules, each once.
+def groups_of(model: str | Path | onnx.ModelProto, platform: str = "cpu", **options: Any) -> list[CpuGroup]:
+    """The groups of a model compiled for a CPU that have a choice of schedules, each once.
 
-    Raises UsageError when there are none.
+    Raises UsageError when there are none, TargetError for an unknown platform.
     """
     collector = GroupCollector()
-    artifact = compile(model, target="cpu", kernels=collector, **options)
+    artifact = compile(model, target=platform, kernels=collector, **options)
     symbols = [step.symbol for step in artifact.steps if isinstance(step, CpuStep)]
     out: list[CpuGroup] = []
     for name, (target, group) in collector.found.items():
@@ -89,16 +95,26 @@ def groups_of(model: str | Path | onnx.ModelProto, **options: Any) -> list[CpuGr
     return out
 
 
+def reference_group(platform: str = "cpu") -> CpuGroup:
+    """The group whose default kernel is run between the others: the same one for all tuners, so that they share
+    results."""
+    return groups_of(layer_model(REFERENCE), platform)[0]
+
+
 # ------------------------------------------------------------------------------------------------ measuring
 
 
 @dataclass(frozen=True)
 class KernelJob:
-    """A compiled kernel: its code, its symbol, and the bytes behind each of its pointers."""
+    """A compiled kernel: its code, its symbol, and the bytes behind each of its pointers.
+
+    ``turn``: tells measurements of one kernel apart.
+    """
 
     code: CpuCode
     symbol: str
     sizes: tuple[int, ...]
+    turn: int = 0
 
 
 class _FixedKnobs:
@@ -112,77 +128,87 @@ class _FixedKnobs:
         return self._knobs
 
 
-def kernel_job(tuned: CpuGroup, point: int) -> KernelJob:
-    """The kernel of a point of the group's space."""
+def kernel_of(tuned: CpuGroup, point: int) -> CpuKernel:
+    """The lowered kernel of a point of the group's space."""
     target = CpuTarget(tuned.target.name, tuned.target.processor, _FixedKnobs(ConfigEntity(tuned.space, point)))
-    kernel: CpuKernel = target.compile(tuned.group)
+    return target.compile(tuned.group)
+
+
+def kernel_job(tuned: CpuGroup, point: int) -> KernelJob:
+    """The kernel of a point of the group's space, for this machine."""
+    kernel = kernel_of(tuned, point)
     code = CpuCode(compile_kernels([kernel]), llvm.get_process_triple(), host_features())
     return KernelJob(code, kernel.symbol, tuple(buffer.nbytes for buffer in kernel.func.params))
+
+
+def step_of(symbol: str, sizes: Sequence[int]) -> tuple[CpuStep, int]:
+    """A kernel as the runtime's step, its arguments side by side in an arena; and the arena's bytes."""
+    offsets, end = [], 0
+    for size in sizes:
+        offsets.append(end)
+        end += -(-size // ALIGNMENT) * ALIGNMENT
+    return CpuStep(symbol, tuple(offsets), "kernel", "kernel", ""), end
 
 
 class LoadedStep:
     """A kernel in this process, as the runtime runs it, on seeded numbers between -1 and 1."""
 
     def __init__(self, job: KernelJob, seed: int = 0) -> None:
-        offsets, end = [], 0
-        for size in job.sizes:
-            offsets.append(end)
-            end += -(-size // ALIGNMENT) * ALIGNMENT
-        self._step = CpuStep(job.symbol, tuple(offsets), "kernel", "kernel", "")
+        self._step, size = step_of(job.symbol, job.sizes)
         self._device = CpuDevice(job.code, [self._step])
-        numbers = np.random.default_rng(seed).uniform(-1, 1, end // 4 + ALIGNMENT).astype(np.float32)
-        room = np.zeros(numbers.nbytes + ALIGNMENT, np.uint8)
-        start = -room.ctypes.data % ALIGNMENT
-        self._arena = room[start : start + numbers.nbytes]
-        self._arena[:] = numbers.view(np.uint8)
+        self._arena = np.frombuffer(memoryview(filled_memory(size, seed)), np.uint8)
 
     def run(self) -> float:
         """Run once; seconds."""
         return self._device.execute(self._step, self._arena)[0]
 
 
-@dataclass
-class KernelSeconds:
-    """The measure function: a job is a kernel, its cost is in seconds.  ``reference``: never changes."""
-
-    reference: KernelJob
-    timer: CpuTimer = field(default_factory=CpuTimer)
-    _reference: LoadedStep | None = field(default=None, init=False, repr=False)
-
-    def __call__(self, job: KernelJob) -> Cost:
-        if self._reference is None:
-            self._reference = LoadedStep(self.reference)
-        return Cost(self.timer(LoadedStep(job).run, self._reference.run))
-
-
-def process_measurer(reference: CpuGroup, workers: int, timeout: float) -> ProcessMeasurer:
+def process_measurer(workers: int, timeout: float) -> ProcessMeasurer:
     """Kernels timed in processes of their own; more than one at a time disturb each other."""
-    return ProcessMeasurer(KernelSeconds(kernel_job(reference, 0)), workers, timeout)
+    return ProcessMeasurer(KernelSeconds(kernel_job(reference_group(), 0), LoadedStep), workers, timeout)
+
+
+class Place(NamedTuple):
+    """Where kernels are measured.
+
+    name: of the processor. machine: how the database's keys name it. measurer: runs the jobs. job: makes that of a
+    point of a group's space.
+    """
+
+    name: str
+    machine: str
+    measurer: Measurer
+    job: Callable[[CpuGroup, int], Any]
+
+    @staticmethod
+    def here(measurer: Measurer) -> Place:
+        """This machine, with a `process_measurer`."""
+        return Place(llvm.get_host_cpu_name(), machine_key(), measurer, kernel_job)
 
 
 # ------------------------------------------------------------------------------------------------ a session
 
 
-def cpu_session(groups: Sequence[CpuGroup], database: Database, measurer: Measurer, options: TuneOptions) -> Session:
-    """The tuning of groups on this machine.  ``measurer``: runs :class:`KernelSeconds` jobs."""
+def cpu_session(groups: Sequence[CpuGroup], database: Database, place: Place, options: TuneOptions) -> Session:
+    """The tuning of groups."""
 
     def state(tuned: CpuGroup) -> OperatorState:
-        def job(point: int) -> KernelJob:
-            return kernel_job(tuned, point)
+        def job(point: int) -> Any:
+            return place.job(tuned, point)
 
         default = tuned.space.valid_indices()[0] if tuned.space.enumerable else 0
-        task = Task(tuned.name, key_of(tuned.group), tuned.space, int(default), "seconds", job)
+        task = Task(tuned.name, key_of(tuned.group, place.machine), tuned.space, int(default), "seconds", job)
 
         def learned() -> Explorer:
             features, model = KnobFeatures(tuned.space), XGBoostModel(seed=options.seed)
             return ModelGuidedSearch(tuned.space, features, model, options.seed, first=2 * options.batch)
 
         explorer = make_explorer(options, tuned.space, learned)
-        tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch)
+        tuning = Tuning(task, explorer, place.measurer, database, trials=options.trials, batch=options.batch)
         return OperatorState(tuned, tuned.space, tuning, 0.0)
 
     states = [state(tuned) for tuned in groups]
-    return Session(states, database, options, (llvm.get_host_cpu_name(), machine_key()), "seconds")
+    return Session(states, database, options, (place.name, place.machine), "seconds")
 
 
 def confirm(session: Session, measurer: Measurer, watch: Callable[[str], None] | None = None) -> NetworkChoice:
@@ -202,7 +228,8 @@ def confirm(session: Session, measurer: Measurer, watch: Callable[[str], None] |
             if watch is not None:
                 watch(state.operator.name)
             jobs = [task.job(task.default), task.job(found.best)]
-            costs = [[r.cost or np.inf for r in measurer.measure(jobs)] for _ in range(CONFIRMATIONS)]
+            turns = [[replace(job, turn=turn) for job in jobs] for turn in range(1, CONFIRMATIONS + 1)]
+            costs = [[r.cost or np.inf for r in measurer.measure(turn)] for turn in turns]
             plain, other = (min(column) for column in zip(*costs, strict=True))
             seconds = plain
             if other <= WORTH * plain:

@@ -7,12 +7,13 @@ import hashlib
 import llvmlite.binding as llvm
 
 from compiler.backend.cpu import CpuTarget
+from compiler.backend.cpu.platforms import Platform, is_platform, platform_of
 from compiler.backend.cpu.target import signature
 from compiler.backend.llvm import host_features
 from compiler.errors import CompileError
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.ir import Value
-from compiler.tune.database import Database, Key
+from compiler.tune.database import Database, Key, Record
 from compiler.tune.errors import DatabaseError, SpaceError
 from compiler.tune.space import Knobs
 from runtime.thread_pool import default_threads
@@ -22,10 +23,15 @@ TARGET, CHOSEN = "cpu", "cpu/chosen"
 """Targets of records: of every candidate, and of the schedules that were confirmed."""
 
 
-def machine_key() -> str:
-    """What times are valid for: the processor and how many threads a kernel may use."""
+def machine_key(threads: int | None = None) -> str:
+    """What times on this machine are valid for: the processor and how many threads a kernel may use."""
     digest = hashlib.sha256(",".join(host_features()).encode()).hexdigest()[:8]
-    return f"{llvm.get_host_cpu_name()}/{digest}/{default_threads()} threads"
+    return f"{llvm.get_host_cpu_name()}/{digest}/{threads or default_threads()} threads"
+
+
+def code_key(platform: Platform) -> str:
+    """How keys name the code of another processor, ``arm64:cortex-a53``; ``/`` and what it was measured on follows."""
+    return f"{platform.name.partition(':')[0]}:{platform.cpu}"
 
 
 def workload(group: FusedGroup) -> str:
@@ -40,37 +46,49 @@ def _value_text(value: Value) -> str:
     return f"{value.dtype}[{','.join(map(str, value.shape))}]"
 
 
-def key_of(group: FusedGroup, target: str = TARGET) -> Key:
-    """The database's key of a group on this machine, as this version of the kit compiles it."""
-    return (workload(group), target, machine_key(), KIT_VERSION)
+def key_of(group: FusedGroup, machine: str) -> Key:
+    """The database's key of a group's candidates on a machine, as this version of the kit compiles it."""
+    return (workload(group), TARGET, machine, KIT_VERSION)
 
 
 class TunedKernels:
     """The confirmed schedule of each group that a database knows (see :class:`compiler.backend.cpu.target.KnobSource`).
 
+    For code of this machine those that were confirmed here, with as many threads; for another processor's code those
+    that any device confirmed, the latest of them.
+
     Attributes:
         found, missing: workloads with a record, and without one, of those asked for so far.
+        machines: what the schedules found were measured on.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.found: set[str] = set()
         self.missing: set[str] = set()
+        self.machines: set[str] = set()
 
     def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
         """The decisions of a group's schedule.  Raises DatabaseError when the record is not legal."""
         space = target.space(group)
         if space is None or len(space) < 2:
             return None
-        key = key_of(group, CHOSEN)
-        chosen = self._database.query(*key)
+        name = workload(group)
+        chosen = self._chosen(target, name)
         if not chosen:
-            self.missing.add(key[0])
+            self.missing.add(name)
             return None
         record = max(chosen, key=lambda r: r.time)
         try:
             point = space.find(record.knobs)
         except (SpaceError, CompileError) as error:
-            raise DatabaseError(f"{self._database.path}: the record of {key[0]} is not legal: {error}") from error
-        self.found.add(key[0])
+            raise DatabaseError(f"{self._database.path}: the record of {name} is not legal: {error}") from error
+        self.found.add(name)
+        self.machines.add(record.machine)
         return point
+
+    def _chosen(self, target: CpuTarget, name: str) -> list[Record]:
+        if not is_platform(target.name) or platform_of(target.name).triple is None:
+            return self._database.query(name, CHOSEN, machine_key(), KIT_VERSION)
+        code = f"{code_key(platform_of(target.name))}/"
+        return [r for r in self._database.query(name, CHOSEN, None, KIT_VERSION) if r.machine.startswith(code)]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from distributed.security import Security
@@ -17,6 +18,7 @@ from distributed.worker import Worker
 
 from compiler.tune.measure import Measure, ProcessMeasurer, Result
 from compiler.tune.pool import settings
+from compiler.tune.pool.machine import Machine
 
 RETRY_SECONDS = 2.0
 """Between two attempts to find the scheduler."""
@@ -34,6 +36,8 @@ def resource(kind: str, version: str) -> str:
 
 def run(measure: Measure, job: Any, timeout: float, memory: int | None) -> Result:
     """Measure one job on this device, in a process that is kept for the next job of the same measure function."""
+    if memory is not None:
+        memory = min(memory, sys.maxsize)  # of which a processor of 32 bits has no more
     name = pickle.dumps((measure, timeout, memory))
     measurer = _processes.pop(name, None) or ProcessMeasurer(measure, 1, timeout, memory)
     _processes[name] = measurer
@@ -47,12 +51,14 @@ def _end_processes() -> None:
         _processes.popitem()[1].close()
 
 
-async def _serve(address: str, name: str, keys: Security, label: str | None, tell: Callable[[str], None]) -> None:
+async def _serve(
+    address: str, names: Sequence[str], keys: Security, label: str | None, tell: Callable[[str], None]
+) -> None:
     reason = ""
     while True:
         try:
             worker = Worker(
-                address, nthreads=1, resources={name: 1}, security=keys, name=label, dashboard=False,
+                address, nthreads=1, resources=dict.fromkeys(names, 1), security=keys, name=label, dashboard=False,
                 dashboard_address=settings.LOCAL_HTTP, memory_limit=0,
             )  # fmt: skip
             async with worker:
@@ -68,7 +74,13 @@ async def _serve(address: str, name: str, keys: Security, label: str | None, tel
 
 
 def serve(
-    address: str, kind: str, version: str, keys: Security, tell: Callable[[str], None], label: str | None = None
+    address: str,
+    kind: str,
+    version: str,
+    keys: Security,
+    tell: Callable[[str], None],
+    machine: Machine,
+    label: str | None = None,
 ) -> None:
     """Be a device until interrupted.
 
@@ -77,10 +89,11 @@ def serve(
         kind: what tuners ask for, such as ``vdla-pynq-z1`` or ``cpu``.
         version: of the kit; jobs come from tuners of the same one only.
         tell: told what happens, in words.
+        machine: what this device is to those who time kernels.
         label: the device's name in the pool; must be unique. Default: its address.
     """
     settings.apply()
     try:
-        asyncio.run(_serve(address, resource(kind, version), keys, label, tell))
+        asyncio.run(_serve(address, (resource(kind, version), str(machine)), keys, label, tell))
     finally:
         _end_processes()

@@ -7,11 +7,11 @@ there is no way to run a pool without keys, not even on one machine, where other
 from __future__ import annotations
 
 import os
+import ssl
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
 from distributed.security import Security
 
 from compiler.tune.pool.errors import PoolError
@@ -50,18 +50,27 @@ def load_keys(folder: Path) -> Security:
     certificate, key = folder / CERTIFICATE, folder / KEY
     try:
         content = certificate.read_bytes()
-        key.open("rb").close()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise PoolError(f"{certificate} is not a certificate, or {key} not its key: {error}") from error
     except OSError as error:
         raise PoolError(
             f"no keys of a pool in {folder} ({error.strerror}): make them with `vdla pool keys`, "
             "and copy the folder to every machine of the pool"
         ) from error
-    try:
-        ends = x509.load_pem_x509_certificate(content).not_valid_after_utc
-    except ValueError as error:
-        raise PoolError(f"{certificate} is not a certificate: {error}") from error
-    if ends < datetime.now(UTC):
-        raise PoolError(f"the keys in {folder} expired on {ends:%Y-%m-%d}; make new ones with `vdla pool keys`")
+    _check_date(content, folder)
     mine = {f"tls_{role}_{what}": str(path) for role in ("client", "scheduler", "worker")
             for what, path in (("cert", certificate), ("key", key))}  # fmt: skip
     return Security(tls_ca_file=str(certificate), require_encryption=True, **mine)
+
+
+def _check_date(certificate: bytes, folder: Path) -> None:
+    """PoolError when a certificate is no longer valid.  A board may lack `cryptography`; TLS refuses it there as well,
+    with less to read."""
+    try:
+        from cryptography import x509
+    except ImportError:
+        return
+    ends = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+    if ends < datetime.now(UTC):
+        raise PoolError(f"the keys in {folder} expired on {ends:%Y-%m-%d}; make new ones with `vdla pool keys`")

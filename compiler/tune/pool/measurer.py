@@ -15,6 +15,7 @@ from compiler.tune.measure import Measure, Result
 from compiler.tune.pool import settings
 from compiler.tune.pool.device import resource, run
 from compiler.tune.pool.errors import PoolError
+from compiler.tune.pool.machine import Machine
 
 LOOK_SECONDS = 0.5
 """How often devices and scheduler are looked at while jobs are under way."""
@@ -34,6 +35,7 @@ class PoolMeasurer:
         keys: the pool's.
         timeout: seconds a job may take on a device.
         memory: bytes of address space a job may use; None: no limit.
+        machine: what the devices must be beside; None: anything.
         patience: seconds without a scheduler, or without a device of the kind, before measuring is given up.
     """
 
@@ -47,12 +49,14 @@ class PoolMeasurer:
         *,
         timeout: float = 60.0,
         memory: int | None = None,
+        machine: Machine | None = None,
         patience: float = 60.0,
     ) -> None:
         settings.apply()
         self._measure, self._timeout, self._memory = measure, timeout, memory
         self._address, self._keys, self._patience = address, keys, patience
         self._kind, self._version = kind, version
+        self._wanted = {resource(kind, version): 1} | ({} if machine is None else {str(machine): 1})
         self._client: Client | None = None
 
     def __enter__(self) -> PoolMeasurer:
@@ -105,11 +109,10 @@ class PoolMeasurer:
     def _name(self, job: Any) -> str:
         """Equal for equal jobs: Dask runs tasks of one name once."""
         content = pickle.dumps((self._measure, job, self._timeout, self._memory))
-        return f"measure-{self._kind}-{self._version}-{hashlib.sha256(content).hexdigest()}"
+        return f"measure-{'-'.join(self._wanted)}-{hashlib.sha256(content).hexdigest()}"
 
     def _submit(self, client: Client, name: str, job: Any) -> Future:
-        wanted = {resource(self._kind, self._version): 1}
-        return client.submit(run, self._measure, job, self._timeout, self._memory, key=name, resources=wanted)
+        return client.submit(run, self._measure, job, self._timeout, self._memory, key=name, resources=self._wanted)
 
     def _connected(self) -> Client:
         until = time.monotonic() + self._patience
@@ -129,17 +132,21 @@ class PoolMeasurer:
 
     def _devices(self, client: Client) -> int:
         """Devices of the kind that are in the pool."""
-        wanted = resource(self._kind, self._version)
-        return sum(wanted in worker["resources"] for worker in client.scheduler_info()["workers"].values())
+        workers = client.scheduler_info()["workers"].values()
+        return sum(self._wanted.keys() <= worker["resources"].keys() for worker in workers)
 
     def _nobody(self, client: Client) -> str:
         workers = client.scheduler_info()["workers"].values()
-        there = sorted({name for worker in workers for name in worker["resources"]})
-        return (
-            f"the pool at {self._address} has no device '{resource(self._kind, self._version)}' "
-            f"(it has {', '.join(there) or 'none at all'}); add one with "
-            f"`vdla device --scheduler {self._address} --kind {self._kind}`"
-        )
+        there = sorted({", ".join(worker["resources"]) for worker in workers})
+        return nobody(self._address, self._kind, ", ".join(self._wanted), there)
+
+
+def nobody(address: str, kind: str, wanted: str, there: Sequence[str]) -> str:
+    """Says that a pool has no device of a kind, what it has, and what to do."""
+    return (
+        f"the pool at {address} has no device '{wanted}' (it has {'; '.join(there) or 'none at all'}); "
+        f"add one with `vdla device --scheduler {address} --kind {kind}`"
+    )
 
 
 def _outcome(future: Future) -> Result | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 from dask import config
+from distributed.versions import VersionMismatchWarning
 
 LOCAL_HTTP = "127.0.0.1:0"
 """Where the web server listens that Dask always starts; it has no pages (:func:`apply`)."""
@@ -23,4 +25,6 @@ def apply() -> None:
             "distributed.worker.memory.terminate": False,
         }
     )
+    # The kit's versions are compared (they are part of a device's kind); a board's Python may be another.
+    warnings.filterwarnings("ignore", category=VersionMismatchWarning)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
