@@ -77,14 +77,14 @@ def compile(
     from compiler.frontend.onnx_import import load_model
     from compiler.graph.pipeline import Calibration
     from vdla.driver import CompileOptions, compile_model
-    from vdla.tune.kernels import TunedKernels
+    from vdla.tune.kernels import TunedKernels, tuning_info
     from vdla.tune.lookup import TunedTiles, open_database
 
-    tuned: list[TunedTiles | TunedKernels] = []
+    known: TunedKernels | None = None
     if isinstance(tiles, str | Path):
         database = open_database(tiles)
         tiles, known = TunedTiles(machine, database), TunedKernels(database)
-        kernels, tuned = kernels or known, [tiles, known]
+        kernels = kernels or known
     if batch is not None:
         check_batch(load_model(source), batch)
     options = CompileOptions(
@@ -97,10 +97,9 @@ def compile(
     )
     compiled = compile_model(source, machine, targets, options, progress)
     seconds = {"wall_s": time.perf_counter() - started, "passes": [list(item) for item in compiled.pass_times]}
-    tuning: dict[str, object] = {}
-    if tuned:
-        found, missing = ({name for part in tuned for name in getattr(part, which)} for which in ("found", "missing"))
-        tuning = {"database": str(database.path), "tuned": sorted(found), "untuned": sorted(missing)}
+    tuning = {}
+    if known is not None:
+        tuning = tuning_info(known, tiles if isinstance(tiles, TunedTiles) else None)
     info = {**compiled.artifact.info, "compile": seconds, "tuning": tuning}
     return dataclasses.replace(compiled.artifact, info=info)
 

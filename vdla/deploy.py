@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ class Deployed:
     """What was written, and how large and long it was.
 
     workspace_bytes: that an instance needs while it runs. constant_bytes: weights in the library. wall_s: seconds of
-    compilation; passes: (name, seconds) of its parts.
+    compilation; passes: (name, seconds) of its parts. tuning: what was taken from
+    a tuning database, if one was given (see `vdla.tune.kernels.tuning_info`).
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Deployed:
     file_bytes: int
     wall_s: float
     passes: tuple[tuple[str, float], ...]
+    tuning: Mapping[str, object] = field(default_factory=dict)
 
 
 def deploy(
@@ -54,6 +56,7 @@ def deploy(
     batch: int | None = None,
     integer: bool = False,
     calibration: Iterable[Mapping[str, np.ndarray]] | None = None,
+    database: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Deployed:
     """Compiles a network to a shared library, or to an object to be linked into a program, and a header beside it.
@@ -66,11 +69,12 @@ def deploy(
         prefix: what the names of the C functions start with.
         batch, calibration: as for `vdla.compile`.
         integer: make the network int8 (a QDQ model as it is, a float model after calibration).
+        database: a tuning database (`vdla tune --target PLATFORM` fills it) whose confirmed schedules are used.
         progress: told ``(what, done, total)``.
 
     Raises:
         CompileError: the model cannot be compiled; LinkError where the platform's linker is missing.
-        UsageError: for another suffix, or a place that cannot be written.
+        UsageError: for another suffix, or a place that cannot be written. DatabaseError: for a wrong database.
     """
     # The compiler takes long to import; the command line needs it only now.
     from compiler.backend.aot import Program, build, link
@@ -80,6 +84,8 @@ def deploy(
     from runtime.thread_pool import pool_ir
     from vdla.driver import Clock, CompileOptions, cpu_target, lower_graph
     from vdla.resolve import builtin_calibration, check_calibration, model_source
+    from vdla.tune.kernels import TunedKernels, tuning_info
+    from vdla.tune.lookup import open_database
 
     started = time.perf_counter()
     output = Path(output)
@@ -93,7 +99,8 @@ def deploy(
     if calibration is None and isinstance(model, str):
         calibration = builtin_calibration(model)
     options = CompileOptions(batch=batch or 1, calibration=Calibration(samples=calibration), integer=integer)
-    target = cpu_target(kind, tiles=False)  # a program that loads it has not asked for the tile registers
+    tuned = None if database is None else TunedKernels(open_database(database))
+    target = cpu_target(kind, tuned, tiles=False)  # a program that loads it has not asked for the tile registers
     clock = Clock(progress, 7)
     name, graph, groups = lower_graph(source, [target], options, clock)
     with clock.step("schedule"):
@@ -128,4 +135,5 @@ def deploy(
         file_bytes=output.stat().st_size,
         wall_s=time.perf_counter() - started,
         passes=tuple(clock.times),
+        tuning={} if tuned is None else tuning_info(tuned),
     )

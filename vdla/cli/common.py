@@ -106,13 +106,14 @@ def report_option(files: str) -> Callable[[Command], Command]:
     )
 
 
-def tuning_text(artifact: Artifact) -> str | None:
-    """One line about the tuned schedules that a model was compiled with; None when none were asked for."""
-    tuning: Any = artifact.info.get("tuning")
+def tuning_text(tuning: Any) -> str | None:
+    """One line about the tuned schedules that a model was compiled with (see :func:`vdla.tune.kernels.tuning_info`);
+    None when none were asked for."""
     if not tuning:
         return None
     tuned, untuned = len(tuning["tuned"]), len(tuning["untuned"])
-    return f"tuned: {tuned} of {tuned + untuned} operators have a schedule from {tuning['database']}"
+    where = f", measured on {', '.join(tuning['machines'])}" if tuning.get("machines") else ""
+    return f"tuned: {tuned} of {tuned + untuned} operators have a schedule from {tuning['database']}{where}"
 
 
 def json_option(command: Command) -> Command:

@@ -70,7 +70,7 @@ def compile_command(
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
     if output_path.suffix in SUFFIXES:
-        given = {"--config": config_name, "--set": settings, "--db": database_path}
+        given = {"--config": config_name, "--set": settings}
         _refuse(f"{output_path.name} is for a CPU alone", {**given, "--no-virtual-threads": no_virtual_threads})
         with progress_bar("compile") as progress:
             deployed = deploy(
@@ -81,6 +81,7 @@ def compile_command(
                 batch=batch,
                 integer=integer,
                 calibration=None if calibration_path is None else load_calibration(calibration_path, model, batch),
+                database=database_path,
                 progress=progress,
             )
         _show_deployed(deployed, as_json)
@@ -122,6 +123,9 @@ def _show_deployed(deployed: Deployed, as_json: bool) -> None:
         f"{deployed.platform}: {deployed.kernels} kernels in {deployed.calls} calls, weights "
         f"{deployed.constant_bytes / 1024:.0f} KiB, workspace {deployed.workspace_bytes / 1024:.0f} KiB",
     )
+    tuned = tuning_text(deployed.tuning)
+    if tuned is not None:
+        print_line(console, tuned)
     print_line(console, f"compiled in {deployed.wall_s:.2f} s")
     print_line(console, f"wrote {deployed.path} ({deployed.file_bytes / 1024:.0f} KiB) and {deployed.header}")
 
@@ -132,7 +136,7 @@ def _show(artifact: Artifact, path: Path) -> None:
     timing: Any = artifact.info["compile"]
     slowest = sorted(timing["passes"], key=lambda item: -item[1])[:5]
     parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest)
-    tuned = tuning_text(artifact)
+    tuned = tuning_text(artifact.info.get("tuning"))
     if tuned is not None:
         print_line(console, tuned)
     print_line(console, f"compiled in {timing['wall_s']:.2f} s ({parts})")

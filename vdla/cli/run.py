@@ -128,7 +128,7 @@ def run_command(
         print_json(report.document)
     else:
         _show(report, folder)
-        tuned = tuning_text(artifact)
+        tuned = tuning_text(artifact.info.get("tuning"))
         if tuned is not None:
             print_line(stdout(), tuned)
 

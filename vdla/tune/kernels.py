@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import llvmlite.binding as llvm
 
@@ -18,6 +19,9 @@ from compiler.tune.errors import DatabaseError, SpaceError
 from compiler.tune.space import Knobs
 from runtime.thread_pool import default_threads
 from runtime.version import KIT_VERSION
+
+if TYPE_CHECKING:
+    from vdla.tune.lookup import TunedTiles
 
 TARGET, CHOSEN = "cpu", "cpu/chosen"
 """Targets of records: of every candidate, and of the schedules that were confirmed."""
@@ -51,6 +55,19 @@ def key_of(group: FusedGroup, machine: str) -> Key:
     return (workload(group), TARGET, machine, KIT_VERSION)
 
 
+def tuning_info(kernels: TunedKernels, tiles: TunedTiles | None = None) -> dict[str, object]:
+    """What a compilation took from a database: the workloads that had a schedule there and those that had not, and what
+    the schedules of kernels were measured on."""
+    parts = [kernels] if tiles is None else [tiles, kernels]
+    found, missing = ({name for part in parts for name in getattr(part, which)} for which in ("found", "missing"))
+    return {
+        "database": str(kernels.database.path),
+        "tuned": sorted(found),
+        "untuned": sorted(missing),
+        "machines": sorted(kernels.machines),
+    }
+
+
 class TunedKernels:
     """The confirmed schedule of each group that a database knows (see :class:`compiler.backend.cpu.target.KnobSource`).
 
@@ -58,12 +75,13 @@ class TunedKernels:
     that any device confirmed, the latest of them.
 
     Attributes:
+        database: where they come from.
         found, missing: workloads with a record, and without one, of those asked for so far.
         machines: what the schedules found were measured on.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self.found: set[str] = set()
         self.missing: set[str] = set()
         self.machines: set[str] = set()
@@ -82,13 +100,13 @@ class TunedKernels:
         try:
             point = space.find(record.knobs)
         except (SpaceError, CompileError) as error:
-            raise DatabaseError(f"{self._database.path}: the record of {name} is not legal: {error}") from error
+            raise DatabaseError(f"{self.database.path}: the record of {name} is not legal: {error}") from error
         self.found.add(name)
         self.machines.add(record.machine)
         return point
 
     def _chosen(self, target: CpuTarget, name: str) -> list[Record]:
         if not is_platform(target.name) or platform_of(target.name).triple is None:
-            return self._database.query(name, CHOSEN, machine_key(), KIT_VERSION)
+            return self.database.query(name, CHOSEN, machine_key(), KIT_VERSION)
         code = f"{code_key(platform_of(target.name))}/"
-        return [r for r in self._database.query(name, CHOSEN, None, KIT_VERSION) if r.machine.startswith(code)]
+        return [r for r in self.database.query(name, CHOSEN, None, KIT_VERSION) if r.machine.startswith(code)]
