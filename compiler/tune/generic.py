@@ -28,7 +28,7 @@ def generic_schedule(knobs: Knobs, outputs: Sequence[Tensor]) -> Schedule:
     """The schedule that the knobs say, of whatever computes ``outputs``.
 
     >>> from compiler import te
-    >>> from compiler.tune.space import declare
+    >>> from compiler.tune.declaration import declare
     >>> a = te.placeholder((4, 8), "float32", "a")
     >>> k = te.reduce_axis(8, "k")
     >>> total = te.compute((4,), lambda i: te.sum(a[i, k] * 2.0, axis=k), "total")

@@ -5,6 +5,7 @@ with a :class:`ConfigEntity`, a point of that space, it gets that point's decisi
 excluded by rules over the knobs' values, before anything is lowered: such points are not part of the space, and
 :meth:`ConfigSpace.removed` says how many each rule took out.
 
+>>> from compiler.tune.declaration import declare
 >>> def template(knobs: Knobs, n: int) -> tuple[int, ...]:
 ...     tile = knobs.split("tile", n, 2)
 ...     knobs.choice("order", ("ij", "ji"))
@@ -30,12 +31,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from compiler.te.schedule import Schedule
-from compiler.te.tensor import Tensor
 from compiler.tune.errors import SpaceError
+from compiler.tune.walk import Walk
 
 ENUMERATION_LIMIT = 1 << 20
-"""Spaces of up to this many points (before the rules) are enumerated; larger ones are drawn from by rejection."""
+"""Spaces of up to this many points (before the rules) are enumerated; larger ones are drawn from by rejection, unless
+their rules leave few enough to be found in WALK_LIMIT steps."""
+
+WALK_LIMIT = 1 << 18
 
 ANNOTATIONS = ("none", "unroll", "vectorize", "parallel")
 
@@ -44,9 +47,10 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Knob:
-    """One decision: its name, its kind (``split``, ``choice`` or ``annotation``) and its values in order.
+    """One decision: its name, its kind and its values in order.
 
-    Values are numbers, strings, booleans, None, or tuples of them.
+    Kinds are ``split``, ``choice``, ``annotation`` and ``alternative``.  Values are numbers, strings, booleans, None or
+    tuples of them.
     """
 
     name: str
@@ -76,6 +80,10 @@ class Knobs(Protocol):
 
     def choice(self, name: str, values: Sequence[Any]) -> Any:
         """One of ``values``."""
+        ...
+
+    def alternative(self, name: str, values: Sequence[Any]) -> Any:
+        """One of ``values``, on which it depends what else is asked, and from which values one may choose there."""
         ...
 
     def annotation(self, name: str, options: Sequence[str] = ANNOTATIONS) -> str:
@@ -177,28 +185,24 @@ class ConfigSpace:
     @property
     def enumerable(self) -> bool:
         """Whether the space is small enough to be listed."""
-        return self.size <= ENUMERATION_LIMIT
+        return self._listing is not None
 
     @cached_property
+    def _listing(self) -> tuple[np.ndarray, dict[str, int]] | None:
+        return Walk(self.knobs, self.rules, math.inf if self.size <= ENUMERATION_LIMIT else WALK_LIMIT).listing()
+
+    @property
     def _enumeration(self) -> tuple[np.ndarray, dict[str, int]]:
-        if not self.enumerable:
+        if self._listing is None:
             raise SpaceError(f"a space of {self.size} points is too large to be listed")
-        removed = dict.fromkeys((rule.name for rule in self.rules), 0)
-        valid = []
-        for index in range(self.size):
-            broken = self.broken_rule(index)
-            if broken is None:
-                valid.append(index)
-            else:
-                removed[broken] += 1
-        return np.asarray(valid, np.int64), removed
+        return self._listing
 
     def valid_indices(self) -> np.ndarray:
         """The points of the space, int64, ascending.  Raises SpaceError when it is too large to be listed."""
         return self._enumeration[0]
 
     def removed(self) -> dict[str, int]:
-        """Points that each rule excludes (a point counts for the first rule that it breaks)."""
+        """Points that each rule excludes (a point counts for one of the rules that it breaks)."""
         return dict(self._enumeration[1])
 
     def __len__(self) -> int:
@@ -291,86 +295,13 @@ class ConfigEntity:
         """The value of this point."""
         return self._get(name)
 
+    def alternative(self, name: str, values: Sequence[Any]) -> Any:
+        """The value of this point."""
+        return self._get(name)
+
     def annotation(self, name: str, options: Sequence[str] = ANNOTATIONS) -> str:
         """The annotation of this point."""
         return self._get(name)
 
     def require(self, rule: str, holds: Callable[[Values], bool]) -> None:
         """Nothing: a point of the space keeps all rules."""
-
-
-class Declaration:
-    """Collects the knobs and rules of a template; every knob has its first value meanwhile."""
-
-    def __init__(self) -> None:
-        self.knobs: dict[str, Knob] = {}
-        self.rules: list[Rule] = []
-
-    def _add(self, name: str, kind: str, values: Sequence[Any]) -> Any:
-        knob = Knob(name, kind, tuple(as_tuple(v) for v in values))
-        if not knob.values:
-            raise SpaceError(f"knob '{name}' has no values")
-        if len(set(map(repr, knob.values))) != len(knob.values):
-            raise SpaceError(f"knob '{name}' has a value twice: {knob.values}")
-        if self.knobs.setdefault(name, knob) != knob:
-            raise SpaceError(f"knob '{name}' is declared twice, with different values")
-        return knob.values[0]
-
-    def split(self, name: str, extent: int, parts: int = 2) -> tuple[int, ...]:
-        """Declare the ways to split a loop of ``extent`` iterations."""
-        if extent < 1 or parts < 1:
-            raise SpaceError(f"knob '{name}' splits {extent} iterations into {parts} loops; both must be at least 1")
-        return self._add(name, "split", factorizations(extent, parts))
-
-    def choice(self, name: str, values: Sequence[Any]) -> Any:
-        """Declare a plain choice."""
-        return self._add(name, "choice", values)
-
-    def annotation(self, name: str, options: Sequence[str] = ANNOTATIONS) -> str:
-        """Declare the ways to run a loop."""
-        unknown = [option for option in options if option not in ANNOTATIONS]
-        if unknown:
-            raise SpaceError(f"knob '{name}': no annotation {', '.join(unknown)}; there are {', '.join(ANNOTATIONS)}")
-        return self._add(name, "annotation", options)
-
-    def require(self, rule: str, holds: Callable[[Values], bool]) -> None:
-        """Declare a rule."""
-        self.rules.append(Rule(rule, holds))
-
-    def space(self) -> ConfigSpace:
-        """The space declared so far.  Raises SpaceError without knobs."""
-        if not self.knobs:
-            raise SpaceError("the template declares no knobs")
-        return ConfigSpace(list(self.knobs.values()), self.rules)
-
-
-def declare(template: Callable[..., Any], *args: Any) -> ConfigSpace:
-    """The space of a template, by running it once with the arguments it will be given."""
-    declaration = Declaration()
-    template(declaration, *args)
-    return declaration.space()
-
-
-@dataclass(frozen=True)
-class Template:
-    """A schedule template: ``build(knobs, *args)`` returns a schedule and its arguments."""
-
-    name: str
-    build: Callable[..., tuple[Schedule, Sequence[Tensor]]]
-
-    def space(self, *args: Any) -> ConfigSpace:
-        """The schedules it can make of these arguments."""
-        return declare(self.build, *args)
-
-    def instantiate(self, point: ConfigEntity, *args: Any) -> tuple[Schedule, Sequence[Tensor]]:
-        """The schedule of one point, and the program's arguments."""
-        return self.build(point, *args)
-
-
-def annotate(schedule: Schedule, tensor: Tensor, axis: Any, annotation: str) -> None:
-    """Apply the value of an annotation knob to a loop of a stage."""
-    if annotation == "none":
-        return
-    if annotation not in ANNOTATIONS:
-        raise SpaceError(f"no annotation {annotation!r}; there are {', '.join(ANNOTATIONS)}")
-    getattr(schedule[tensor], annotation)(axis)

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from compiler import te
-from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs, declare
+from compiler.tune.declaration import declare
+from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
 from hw.config import Config
 from vdla.target.layout import ceil_div
 from vdla.target.ops import add, conv2d, pool

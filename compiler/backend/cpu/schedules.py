@@ -11,7 +11,8 @@ from compiler.ops.compute import WINDOW
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, Tensor
-from compiler.tune.space import Declaration, Knobs
+from compiler.tune.declaration import Declaration
+from compiler.tune.space import Knobs
 
 _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], None]] = {
     convolution.DIRECT: convolution.schedule_direct,

@@ -32,7 +32,8 @@ from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
 from compiler.te.schedule import create_schedule
 from compiler.te.tensor import Tensor, placeholder
-from compiler.tune.space import ConfigSpace, Declaration, Knobs
+from compiler.tune.declaration import Declaration
+from compiler.tune.space import ConfigSpace, Knobs
 
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 

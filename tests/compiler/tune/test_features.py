@@ -9,6 +9,7 @@ import numpy as np
 from compiler import te
 from compiler.ir import PrimFunc
 from compiler.lower import PassContext, lower
+from compiler.tune.declaration import declare
 from compiler.tune.features import (
     FEATURES,
     SAMPLES,
@@ -20,7 +21,7 @@ from compiler.tune.features import (
     program_table,
     table_features,
 )
-from compiler.tune.space import Knobs, declare
+from compiler.tune.space import Knobs
 
 N, K = 8, 16
 

@@ -13,10 +13,10 @@ from compiler.ir import IntImm, PrimFunc, logical_and, maximum, select
 from compiler.lower import lower
 from compiler.tune import generic
 from compiler.tune.cpu import LoadedKernel
+from compiler.tune.declaration import declare
 from compiler.tune.generic import generic_schedule
 from compiler.tune.measure import Cost, InlineMeasurer
 from compiler.tune.search import RandomSearch
-from compiler.tune.space import declare
 from compiler.tune.timing import CpuTimer
 from compiler.tune.tuner import Task, tune
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from compiler.tune.cost_model import XGBoostModel
+from compiler.tune.declaration import declare
 from compiler.tune.features import KnobFeatures
 from compiler.tune.search import (
     ExhaustiveSearch,
@@ -18,7 +19,7 @@ from compiler.tune.search import (
     RandomSearch,
     SimulatedAnnealing,
 )
-from compiler.tune.space import ConfigSpace, Knobs, declare
+from compiler.tune.space import ConfigSpace, Knobs
 
 
 def template(knobs: Knobs) -> None:

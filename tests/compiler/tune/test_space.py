@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import doctest
+from typing import Any
 
 import numpy as np
 import pytest
 
 from compiler import te
 from compiler.lower import lower
+from compiler.tune import declaration as declaration_module
 from compiler.tune import space as space_module
+from compiler.tune.declaration import Template, annotate, declare
 from compiler.tune.errors import SpaceError
-from compiler.tune.space import ConfigSpace, Knobs, Template, annotate, declare, factorizations
+from compiler.tune.space import ConfigSpace, Knobs, factorizations
 
 
 def template(knobs: Knobs, n: int) -> tuple[int, ...]:
@@ -30,8 +33,9 @@ def space() -> ConfigSpace:
 
 
 def test_doctest() -> None:
-    failed, tried = doctest.testmod(space_module)
-    assert tried and not failed
+    for module in (space_module, declaration_module):
+        failed, tried = doctest.testmod(module)
+        assert tried and not failed
 
 
 def test_factorizations() -> None:
@@ -90,6 +94,40 @@ def test_a_space_too_large_to_list_is_drawn_from() -> None:
     assert len(drawn) == 50 and all(space.values(i)["k0"] % 2 == 0 for i in drawn)
     with pytest.raises(SpaceError, match="too large"):
         len(space)
+
+
+def test_rules_make_a_large_space_listable() -> None:
+    def large(knobs: Knobs) -> None:
+        for k in range(12):
+            knobs.choice(f"k{k}", tuple(range(10)))
+            if k:
+                knobs.require(f"k{k} is the one before, or 0", lambda at, k=k: at[f"k{k}"] in (0, at[f"k{k - 1}"]))
+
+    space = declare(large)
+    points = space.valid_indices().tolist()
+    assert points == sorted(points) and len(points) == 1 + 9 * 12
+    assert all(space.broken_rule(i) is None for i in points)
+    assert len(space) + sum(space.removed().values()) == space.size
+
+
+def test_alternatives() -> None:
+    def template(knobs: Knobs) -> tuple[Any, ...]:
+        algorithm = knobs.alternative("algorithm", ("direct", "fast"))
+        tile = knobs.choice("tile", (4, 2, 1) if algorithm == "direct" else (8, 4))
+        inner = knobs.alternative("inner", ("a", "b")) if algorithm == "fast" else None
+        extra = knobs.choice("extra", (1, 2, 3)) if inner == "b" else None
+        knobs.require(f"{algorithm}: no 4 with b", lambda at: (at["tile"], at["inner"]) != (4, "b"))
+        return algorithm, tile, inner, extra
+
+    space = declare(template)
+    points = [template(space.entity(i)) for i in space.valid_indices().tolist()]
+    expected = [("direct", t, None, None) for t in (4, 2, 1)] + [("fast", t, "a", None) for t in (8, 4)]
+    expected += [("fast", 8, "b", e) for e in (1, 2, 3)]
+    assert sorted(points, key=repr) == sorted(expected, key=repr)
+    assert template(space.entity(0)) == ("direct", 4, None, None)  # all first values
+    assert space.size - sum(space.removed().values()) == len(space) == 8
+    for i in range(space.size):
+        assert (i in space) == (i in space.valid_indices())
 
 
 def test_a_template_schedules() -> None:

@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 
 from compiler.tune.database import Database
+from compiler.tune.declaration import declare
 from compiler.tune.measure import Cost, InlineMeasurer
 from compiler.tune.search import ExhaustiveSearch, RandomSearch
-from compiler.tune.space import Knobs, declare
+from compiler.tune.space import Knobs
 from compiler.tune.tuner import Outcome, Task, tune
 
 
