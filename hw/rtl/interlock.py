@@ -9,6 +9,9 @@ from hw.rtl.hdl import Cat, Component, In, Module, Mux, Out, Signal
 from hw.rtl.logic import sums_to
 from hw.timing import GEMM_HAZARD, GEMM_LATENCY, VECTOR_HAZARD, VECTOR_LATENCY
 
+HAZARD_PARTS = 4
+"""Registers that the hazard is kept in."""
+
 
 class Interlock(Component):
     """Remembers the operations of the last cycles.
@@ -72,5 +75,13 @@ class Interlock(Component):
             valid, at = Signal(name=f"written_{age}"), Signal.like(self.dst, name=f"index_{age}")
             m.d.sync += [conflict.eq(Mux(self.advance, coming[-1], staying[-1])), valid.eq(written), at.eq(index)]
             written, index = valid, at
-        m.d.sync += self.hazard.eq(Mux(self.advance, Cat(*coming).any(), Cat(*staying).any()))
+        # The comparisons come late and what waits for the hazard is early: it is put together in the next cycle.
+        hazards = Signal(HAZARD_PARTS)
+        m.d.sync += [
+            hazards[part].eq(
+                Mux(self.advance, Cat(*coming[part::HAZARD_PARTS]).any(), Cat(*staying[part::HAZARD_PARTS]).any())
+            )
+            for part in range(HAZARD_PARTS)
+        ]
+        m.d.comb += self.hazard.eq(hazards.any())
         return m
