@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ MAX_ROWS = 256
 """Rows of a transfer told apart in DRAM; one with more counts as its bounding interval."""
 
 LOAD, COMPUTE, STORE = Unit.LOAD, Unit.COMPUTE, Unit.STORE
+_flags_of = attrgetter(*FLAGS)
 CHANNELS = ((LOAD, COMPUTE), (COMPUTE, LOAD), (COMPUTE, STORE), (STORE, COMPUTE))
 
 
@@ -125,14 +127,16 @@ class _Walk:
     def __init__(self, program: Sequence[Instruction], cfg: Config, dram: np.ndarray | None, dram_base: int) -> None:
         self._cfg = cfg
         self._uops = UopShadow(cfg, dram, dram_base)
-        for index, instr in enumerate(program):
-            if isinstance(instr, Load | Store):
-                footprint(instr, cfg, None, index)  # in range, before arrays are sized by it
+        # In range, before arrays are sized by it.
+        self._transfers = [
+            footprint(instr, cfg, None, index) if isinstance(instr, Load | Store) else None
+            for index, instr in enumerate(program)
+        ]
         self._accesses = _Accesses(program, cfg)
         self.record = self._accesses.record
 
     def conflicts(self, index: int, instr: Instruction) -> list[Conflict]:
-        touched = footprint(instr, self._cfg, self._uops, index)
+        touched = self._transfers[index] or footprint(instr, self._cfg, self._uops, index)
         found = self._accesses.conflicts(instr, touched)
         if isinstance(instr, Load) and instr.buffer == Buffer.UOP:
             if any(conflict.space == "dram" for conflict in found):
@@ -254,21 +258,31 @@ def insert_tokens_mapped(
         walk.record(int(positions[index]))
     result = []
     for instr, flags in zip(inserter.out, inserter.flags, strict=True):
-        changes = {f: f in flags for f in FLAGS if getattr(instr, f) != (f in flags)}
-        result.append(dataclasses.replace(instr, **changes) if changes else instr)
+        if flags or any(_flags_of(instr)):
+            instr = dataclasses.replace(instr, **{flag: flag in flags for flag in FLAGS})
+        result.append(instr)
     return result, positions
 
 
-def prove(program: Sequence[Instruction], cfg: Config, dram: np.ndarray | None = None, dram_base: int = 0) -> None:
+def prove(
+    program: Sequence[Instruction],
+    cfg: Config,
+    dram: np.ndarray | None = None,
+    dram_base: int = 0,
+    *,
+    encoded: bool = False,
+) -> None:
     """Prove that a program with tokens is safe on every timing.
 
     Checked: every instruction is legal (as check_ranges); no deadlock, with this configuration's queues and
     token counters; no token is left at the end; of every conflicting pair in different units, the later one
     starts only after a chain of tokens from the retirement of the earlier one.
-    ``dram`` as for insert_tokens.  Raises EncodeError, DeadlockError or ProgramError.
+    ``dram`` as for insert_tokens.  ``encoded``: the caller has encoded the program, so every value fits its field.
+    Raises EncodeError, DeadlockError or ProgramError.
     """
     for index, instr in enumerate(program):
-        encode(instr, cfg)
+        if not encoded:
+            encode(instr, cfg)
         check_flags(instr, index)
     clocks = _Execution(program, cfg).run()
     walk = _Walk(program, cfg, dram, dram_base)

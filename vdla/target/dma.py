@@ -179,7 +179,11 @@ class CopyNest:
             )
             for g in self.groups
         ]
-        self._cache: dict[tuple, list[Transfer]] = {}
+        deciding = {v for e in (*guards, *self.padding) for v in free_vars(e)}
+        deciding |= {v for g in self.groups for _, e in (*g.sram_others, *g.dram_others) for v in free_vars(e)}
+        self._deciding = [k for k, v in enumerate(self.outer) if v in deciding]
+        self._by_values: dict[tuple[int, ...], list[Transfer]] = {}
+        self._by_shape: dict[tuple, list[Transfer]] = {}
 
     @property
     def sram_buffer(self) -> Buffer:
@@ -197,6 +201,13 @@ class CopyNest:
 
     def transfers(self, values: Sequence[int]) -> list[Transfer]:
         """The instructions for the enclosing loops at ``values``, fills first."""
+        key = tuple([values[k] for k in self._deciding])
+        found = self._by_values.get(key)
+        if found is None:
+            found = self._by_values[key] = self._transfers(values)
+        return found
+
+    def _transfers(self, values: Sequence[int]) -> list[Transfer]:
         if not all(f(*values) for f in self._enabled):
             return []
         all_fill = not all(f(*values) for f in self._padded)
@@ -204,12 +215,12 @@ class CopyNest:
         for g, skip, valid, others in zip(self.groups, self._skip, self._valid, self._others, strict=True):
             tables.append(_tabulate(g, skip, valid, others, values))
         key = (all_fill, *tables)
-        hit = self._cache.get(key)
+        hit = self._by_shape.get(key)
         if hit is None:
             pieces = _combine(self.groups, tables, all_fill, self.item)
             hit = [t for p in pieces for t in transfers(p)]
             hit.sort(key=lambda t: not t.fill)
-            self._cache[key] = hit
+            self._by_shape[key] = hit
         return hit
 
 

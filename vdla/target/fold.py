@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 from compiler.ir import Call, Expr, IntImm, Load, Var, free_vars
@@ -139,28 +140,27 @@ class Folded:
                 for name, o in self.operands.items()
             }
             overwrite = self.first(*values, *at, *zeros)  # false at the origin: false everywhere
-            out.append((offsets, self._uops(tuple(values), at) if overwrite else self._uops_plain()))
+            out.append((offsets, self._uops(tuple(values), at) if overwrite else self._uops_plain))
         return out
 
-    _plain: tuple[UopTuple, ...] | None = None
+    @cached_property
+    def _steps(self) -> list[tuple[int, ...]]:
+        """The unrolled loops' iterations, one a micro-op."""
+        return list(product(*(range(self.loops[i][1]) for i in self.unrolled)))
 
+    @cached_property
     def _uops_plain(self) -> tuple[UopTuple, ...]:
-        if self._plain is None:
-            self._plain = tuple(self._uop(at, False) for at in self._steps())
-        return self._plain
+        """The micro-ops where none of them overwrites."""
 
-    def _uops(self, values: tuple[int, ...], around: tuple[int, ...]) -> tuple[UopTuple, ...]:
-        return tuple(self._uop(at, bool(self.first(*values, *around, *at))) for at in self._steps())
-
-    def _steps(self) -> product[tuple[int, ...]]:
-        return product(*(range(self.loops[i][1]) for i in self.unrolled))
-
-    def _uop(self, at: tuple[int, ...], overwrite: bool) -> UopTuple:
-        def offset(name: str) -> int:
+        def offset(name: str, at: tuple[int, ...]) -> int:
             o = self.operands.get(name)
             return 0 if o is None else sum(k * o.coefficients[i] for k, i in zip(at, self.unrolled, strict=True))
 
-        return offset("dst"), offset("src"), offset("wgt"), overwrite
+        return tuple((offset("dst", at), offset("src", at), offset("wgt", at), False) for at in self._steps)
+
+    def _uops(self, values: tuple[int, ...], around: tuple[int, ...]) -> tuple[UopTuple, ...]:
+        first, steps = self.first, zip(self._steps, self._uops_plain, strict=True)
+        return tuple((dst, src, wgt, bool(first(*values, *around, *at))) for at, (dst, src, wgt, _) in steps)
 
 
 def _at_zero(expr: Expr, variables: Sequence[Var]) -> Expr:

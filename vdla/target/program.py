@@ -84,8 +84,9 @@ def write_program(cfg: Config, layers: Sequence[Layer], uop_base: int, dram_byte
     ordered = [sequential[i] for i in order]
     owners = [stream.layers[i] for i in order]
     instructions, positions = insert_tokens_mapped(ordered, cfg, image, uop_base)
-    prove(instructions, cfg, image, uop_base)
-    return Program(tuple(instructions), encode_program(instructions, cfg), image, _ranges(layers, owners, positions))
+    code = encode_program(instructions, cfg)
+    prove(instructions, cfg, image, uop_base, encoded=True)
+    return Program(tuple(instructions), code, image, _ranges(layers, owners, positions))
 
 
 def _ranges(layers: Sequence[Layer], owners: Sequence[int], positions: np.ndarray) -> tuple[LayerRange, ...]:
