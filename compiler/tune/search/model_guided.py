@@ -44,7 +44,7 @@ class ModelGuidedSearch:
         model: CostModel,
         seed: int = 0,
         *,
-        first: int = 16,
+        first: int = 8,
         epsilon: float = 0.1,
         diversity: float = 0.1,
         start: Sequence[int] = (),
