@@ -32,7 +32,13 @@ class Region:
     @property
     def address(self) -> Expr:
         """``address_of`` of the first element, dtype ``handle``."""
-        return Call("address_of", (Load(self.buffer, self.indices),), "handle")
+        return self.at()
+
+    def at(self, *offsets: Expr | int) -> Expr:
+        """``address_of`` of another element, the offsets in the buffer's last dimensions."""
+        lead = len(self.indices) - len(offsets)
+        moved = [base + offset for base, offset in zip(self.indices[lead:], offsets, strict=True)]
+        return Call("address_of", (Load(self.buffer, (*self.indices[:lead], *moved)),), "handle")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from math import prod
 
 from compiler.arith import linear_form
 from compiler.backend.cpu.processor import Processor
@@ -32,7 +33,7 @@ from compiler.ir import (
     walk_expr,
     walk_stmt,
 )
-from compiler.te.intrin import Region, TensorIntrin, TensorizeContext, decl_tensor_intrin
+from compiler.te.intrin import TensorIntrin, TensorizeContext, decl_tensor_intrin
 from compiler.te.tensor import ComputeOp, Tensor, compute, placeholder, reduce_axis
 from compiler.te.tensor import sum as te_sum
 
@@ -107,6 +108,14 @@ def without_tiles(processor: Processor) -> Processor:
     return replace(processor, features=processor.features - _FEATURES)
 
 
+def weights_layout(block: int, reduced: tuple[int, ...] = (QUAD,)) -> str:
+    """Of weights whose input channels lie in blocks of so many and are reduced in these groups of neighbours."""
+    *groups, last = reduced
+    outer = block // prod(reduced)
+    inner = "".join(f"{count}i" for count in [*([outer] if outer > 1 or groups else []), *groups])
+    return f"OIHW{inner}{LANES}o{last}i"
+
+
 @dataclass(frozen=True)
 class Window:
     """A layer's strides and dilations, (vertical, horizontal)."""
@@ -158,12 +167,12 @@ def conv_block(x: tuple[int, ...], w: tuple[int, ...], block: Block, window: Win
         c, i, j = Var("c"), Var("i"), Var("j")
         body: list[Stmt] = []
         for row in range(block.rows):
-            body.append(_load(block.inputs + row, _at(source, c, row * sh + i * dh, j * columns * dw, 0), sw * x[3]))
+            body.append(_load(block.inputs + row, source.at(c, row * sh + i * dh, j * columns * dw, 0), sw * x[3]))
         rest = (0,) * (len(w) - 4)
         spare = _TILES - block.weights
         for v in range(block.vectors):
             tile = block.weights + v % spare
-            body.append(_load(tile, _at(packed, v, c, i, j * columns, *rest), _ROW_BYTES))
+            body.append(_load(tile, packed.at(v, c, i, j * columns, *rest), _ROW_BYTES))
             body += [_products(v * block.rows + row, block.inputs + row, tile) for row in range(block.rows)]
         nest: Stmt = seq(*body)
         for var, extent in ((j, kw // columns), (i, kh), (c, channels)):
@@ -172,7 +181,7 @@ def conv_block(x: tuple[int, ...], w: tuple[int, ...], block: Block, window: Win
         whole = seq(
             *[perform("llvm.x86.tilezero", immediate("i8", tile)) for tile, _, _ in sums],
             nest,
-            *[_store(tile, _at(ctx.output, v, row, 0, 0)) for tile, v, row in sums],
+            *[_store(tile, ctx.output.at(v, row, 0, 0)) for tile, v, row in sums],
         )
         return Attr(_CONFIGURED, _configuration(block, columns * x[3]), whole)
 
@@ -220,13 +229,6 @@ def _configuration(block: Block, reduced: int) -> bytes:
     sizes += [(_ROW_BYTES, reduced // QUAD)] * (_TILES - block.weights)
     widths, rows = zip(*sizes, strict=True)
     return struct.pack("<BB14x8H16x8B8x", 1, 0, *widths, *rows)
-
-
-def _at(region: Region, *offsets: Expr | int) -> Expr:
-    """The address of an element, the offsets in the buffer's last dimensions."""
-    lead = len(region.indices) - len(offsets)
-    moved = [base + offset for base, offset in zip(region.indices[lead:], offsets, strict=True)]
-    return Call("address_of", (Load(region.buffer, (*region.indices[:lead], *moved)),), "handle")
 
 
 def _load(tile: int, address: Expr, stride: int) -> Evaluate:

@@ -13,7 +13,7 @@ from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.llvm.intrinsics import combine, immediate, invoke, vector_load, vector_store, widen
 from compiler.errors import CompileError
-from compiler.ir import Call, Expr, Load, Seq, Stmt, call, const
+from compiler.ir import Expr, Seq, Stmt, call, const
 from compiler.ops.compute.bitserial import BITSERIAL
 from compiler.te.intrin import Region, TensorIntrin, TensorizeContext, decl_tensor_intrin
 from compiler.te.schedule import Schedule, create_schedule
@@ -66,7 +66,7 @@ def bitserial_intrin(outputs: int, x_bits: int, w_bits: int, window: tuple[int, 
                 kind, total = "i32", widen(f"v{lanes}i32", total)
             value: Expr = invoke(f"llvm.vector.reduce.add.v{lanes}{kind}", total, returns=kind)
             value = widen("i32", value) if kind == "i16" else value
-            stores.append(vector_store(_at(ctx.output, o * ctx.output.strides[0]), value))
+            stores.append(vector_store(ctx.output.at(o * ctx.output.strides[0]), value))
         return Seq(stores)
 
     return decl_tensor_intrin(y, f"bitserial_{x_bits}x{w_bits}", lower, inputs=[x, w])
@@ -81,9 +81,9 @@ def _counts(
     for rh, at in product(range(kh), range(0, row, lanes)):
         for p, q in product(range(x_bits), range(w_bits)):
             if p + q == shift:
-                pixels = vector_load(kind, _at(x, p * x.strides[0] + rh * x.strides[1] + at))
+                pixels = vector_load(kind, x.at(p * x.strides[0] + rh * x.strides[1] + at))
                 offset = output * w.strides[0] + q * w.strides[1] + rh * w.strides[2] + at
-                both = combine("and", pixels, vector_load(kind, _at(w, offset)))
+                both = combine("and", pixels, vector_load(kind, w.at(offset)))
                 yield invoke(f"llvm.ctpop.{kind}", both, returns=kind)
 
 
@@ -93,12 +93,6 @@ def _sum(terms: Sequence[Expr]) -> Expr:
         return terms[0]
     middle = len(terms) // 2
     return combine("add", _sum(terms[:middle]), _sum(terms[middle:]))
-
-
-def _at(region: Region, offset: int) -> Expr:
-    """The address `offset` elements behind a region's first; memory is dense."""
-    *outer, last = region.indices
-    return Call("address_of", (Load(region.buffer, (*outer, last + offset)),), "handle")
 
 
 def schedule_bitserial(output: Tensor, *, tensorized: bool = True) -> Schedule:

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compiler.backend.cpu import amx, vnni
+from compiler.backend.cpu import amx, int8_dense
 from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.layouts import block_of
 from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import is_plain
-from compiler.ir import Expr, call, const, maximum, minimum, select
+from compiler.ir import Expr, call, const, maximum, minimum, rshift_rne, select
 from compiler.ops.compute import compute_of, constant
 from compiler.ops.compute.indexing import broadcast, padded_window
 from compiler.ops.quantization import unpack_params
@@ -28,7 +28,7 @@ from compiler.te.tensor import Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
 
 #: the tags of the stages that have templates
-MATRIX, DOT, DEPTHWISE, QUADS = (f"cpu.int8.{name}" for name in ("matrix", "dot", "depthwise", "quads"))
+MATRIX, DEPTHWISE, QUADS = (f"cpu.int8.{name}" for name in ("matrix", "depthwise", "quads"))
 # Added to a float of small magnitude it leaves the nearest whole number.
 _WHOLE = {"float32": 1.5 * 2.0**23, "float64": 1.5 * 2.0**52}
 # Integers up to here are float32 values; products from here on are clipped, whatever the zero point.
@@ -40,8 +40,6 @@ def expression(
 ) -> Tensor | None:
     """The tensor expression of a node that is faster than the general one, of what is stored; None if there is none."""
     blocked = not is_plain(node.output.layout)
-    if node.op in ("requantize", "qadd") and not processor.doubles:
-        return None
     if node.op == "layout_transform" and node.output.dtype == "int8" and node.output.layout == f"NCHW{amx.QUAD}c":
         whole = is_plain(node.inputs[0].layout) and len(node.output.shape) == 4
         return _quads(inputs[0], stored.shape) if whole else None
@@ -51,8 +49,14 @@ def expression(
         return _requantize(node, inputs[0], attrs, stored, processor)
     if any(value.layout != node.output.layout for value in node.inputs if value.const is None and node.op != "conv2d"):
         return None
+    if node.op == "dense" and not is_plain(node.inputs[1].layout) and node.inputs[0].dtype == "int8":
+        weights = node.inputs[1].const
+        assert weights is not None
+        instruction = dot_product(processor, weights)
+        assert instruction is not None
+        return int8_dense.dense(inputs, weights, stored.shape[1], instruction)
     if node.op == "qadd":
-        return _qadd(inputs, attrs, stored)
+        return _qadd(inputs, attrs, stored, processor)
     if node.op == "avg_pool2d_sum" and blocked:
         return compute_of(node.op)(inputs, attrs, stored)
     if node.op == "conv2d" and blocked and node.inputs[0].dtype == "int8":
@@ -79,11 +83,22 @@ def _requantize(node: Node, acc: Tensor, attrs: Attrs, stored: TensorType, proce
     exact = (_largest(node.inputs[0]) + np.abs(bias) <= _EXACT) | (np.abs(factors) >= _CLIPPED / _EXACT)
     single = "fma" in processor.features and exact.all()
     added = constant(bias.astype(np.int32), "bias")
-    factor = constant(factors.astype(np.float32) if single else factors, "factor")
+    # Groups share a kernel if their tables have the same types, whatever is in them: nothing else may depend on it.
+    if single or processor.doubles:
+        tables = [constant(factors.astype(np.float32) if single else factors, "factor")]
+    else:
+        tables = [constant(mult.astype(np.int32), "mult"), constant(shift.astype(np.int32), "shift")]
+        halves = _halves(mult, shift)
+        if halves is not None:
+            tables.append(constant(halves, "half"))
 
     def element(*i: Expr) -> Expr:
         channel = i[1] * block + i[-1] if block else i[1]
-        return _rounded(acc[i] + added[channel], factor[channel], attrs)
+        value = acc[i] + added[channel]
+        first, *more = (table[channel] for table in tables)
+        if not more:
+            return _rounded(value, first, attrs)
+        return _shifted(value, first, more[0], more[1] if len(more) > 1 else None, attrs)
 
     return compute(stored.shape, element, "requantize")
 
@@ -97,14 +112,40 @@ def _largest(sums: Value) -> np.ndarray:
     return 128.0 * np.abs(weights.astype(np.float64)).reshape(weights.shape[0], -1).sum(axis=1)
 
 
-def _qadd(inputs: Sequence[Tensor], attrs: Attrs, stored: TensorType) -> Tensor:
+def _shifted(value: Expr, mult: Expr, shift: Expr, half: Expr | None, attrs: Attrs) -> Expr:
+    """As `_rounded`, of value * mult / 2^shift by integers, for vectors that hold no float64.
+
+    half: 2^(shift - 1) - 1, of int64, where |mult| < 2^shift, so that the result is an int32: a half is rounded up if
+    the result would be odd, without a comparison, of which NEON has none for int64.
+    """
+    product, shift = value.astype("int64") * mult.astype("int64"), shift.astype("int64") & 63
+    if half is None:
+        moved = rshift_rne(product, shift)
+    else:
+        moved = ((product + ((product >> shift) & 1) + half) >> shift).astype("int32")
+    low, high, zero = (int(attrs[name]) for name in ("low", "high", "zero_point"))
+    return (minimum(maximum(moved, low - zero), high - zero) + zero).astype("int8")
+
+
+def _halves(mult: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
+    """2^(shift - 1) - 1 where that is defined and all results are int32 (see `_shifted`)."""
+    if (np.abs(mult) >= np.int64(1) << shift).any() or (shift < 1).any():
+        return None
+    return (np.int64(1) << (shift - 1)) - 1
+
+
+def _qadd(inputs: Sequence[Tensor], attrs: Attrs, stored: TensorType, processor: Processor) -> Tensor:
     a, b = inputs
-    factor = const(math.ldexp(attrs["mult"], -attrs["shift"]), "float64")
+    mult, shift = int(attrs["mult"]), int(attrs["shift"])
+    halves = _halves(np.array(mult), np.array(shift))
+    half = None if halves is None else const(int(halves), "int64")
 
     def element(*i: Expr) -> Expr:
         left = (broadcast(a, i).astype("int32") - int(attrs["za"])) << int(attrs["k"])
         right = (broadcast(b, i).astype("int32") - int(attrs["zb"])) * int(attrs["m2"])
-        return _rounded(left + right, factor, attrs)
+        if processor.doubles:
+            return _rounded(left + right, const(math.ldexp(mult, -shift), "float64"), attrs)
+        return _shifted(left + right, const(mult, "int32"), const(shift, "int32"), half, attrs)
 
     return compute(stored.shape, element, "qadd")
 
@@ -141,17 +182,21 @@ def _depthwise(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> 
 def _convolution(
     node: Node, inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int], processor: Processor
 ) -> Tensor:
-    """x [N,C/b,H,W,b], w [O/16,C/b,kh,kw,b/4,16,4] (b/4 left out where it is 1) -> [N,O/c,H',W',c] int32.
+    """x [N,C/b,H,W,b], w [O/16,C/b,kh,kw,b/4,16,4] -> [N,O/c,H',W',c] int32.
 
-    The sums [N,O/16,H'',W'',16] have a few more rows and columns where the output's own make bad tiles.
+    That is w for four channels reduced at once, b/4 left out where it is 1; for pairs it is [...,b/2,16,2], for two
+    pairs [...,b/4,2,16,2]. The sums [N,O/16,H'',W'',16] have a few more rows and columns where the output's own make
+    bad tiles.
     """
     x, w = inputs
     (sh, sw), (dh, dw) = attrs["strides"], attrs["dilations"]
     kh, kw = w.shape[2:4]
     block = shape[4]
-    matrix, instruction = amx.available(processor), dot_product(processor)
+    constants = node.inputs[1].const
+    assert constants is not None
+    instruction = None if amx.available(processor) else dot_product(processor, constants)
     vectors = block // amx.LANES
-    extent = amx.extent if matrix or instruction is None else instruction.extent
+    extent = amx.extent if instruction is None else instruction.extent
     height, width = extent(vectors, shape[2], shape[3], any(attrs["pads"]))
     top, left, _, _ = attrs["pads"]
     # What the window reads, no row or column more: that is how the copy is stored.
@@ -160,24 +205,24 @@ def _convolution(
     source = x
     if max(top, left, bottom, right) > 0:
         source = padded_window(x, (top, left, bottom, right), attrs["pad_value"])
-    offset = not matrix and instruction is not None and instruction.unsigned
-    if offset:
-        source = vnni.unsigned(source)
+    if instruction is not None:
+        source = instruction.prepared(source)
     rc, rh, rw = reduce_axis(w.shape[1], "rc"), reduce_axis(kh, "rh"), reduce_axis(kw, "rw")
-    quads = (reduce_axis(w.shape[4], "rq"),) if w.ndim == 7 else ()
-    ri = reduce_axis(amx.QUAD, "ri")
+    groups = [reduce_axis(extent, "rq") for extent in w.shape[4:-2]]
+    ri = reduce_axis(w.shape[-1], "ri")
+    first, *more = (*groups, ri)
+    channel: Expr = first
+    for axis in more:
+        channel = channel * axis.extent + axis
 
     def element(n: Expr, o: Expr, h: Expr, w_: Expr, lane: Expr) -> Expr:
-        channel = quads[0] * amx.QUAD + ri if quads else ri
         pixel = source[n, rc, h * sh + rh * dh, w_ * sw + rw * dw, channel].astype("int32")
-        return te_sum(pixel * w[(o, rc, rh, rw, *quads, lane, ri)].astype("int32"), axis=(rc, rh, rw, *quads, ri))
+        return te_sum(pixel * w[(o, rc, rh, rw, *groups, lane, ri)].astype("int32"), axis=(rc, rh, rw, *groups, ri))
 
     sums = (shape[0], w.shape[0], height, width, amx.LANES)
-    tag = MATRIX if matrix else DOT
+    tag = MATRIX if instruction is None else instruction.conv_tag
     acc = compute(sums, element, "conv2d", tag=tag)
-    constants = node.inputs[1].const
-    assert constants is not None
-    excess = vnni.excess(constants) if offset else None
+    excess = None if instruction is None else instruction.excess(constants)
 
     def stored(n: Expr, c: Expr, h: Expr, w_: Expr, i: Expr) -> Expr:
         value = acc[n, c * vectors + i // amx.LANES, h, w_, i % amx.LANES]

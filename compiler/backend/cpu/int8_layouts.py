@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.backend.cpu import amx
-from compiler.backend.cpu.dot_product import dot_product
+from compiler.backend.cpu import amx, int8_dense
+from compiler.backend.cpu.dot_product import dot_product, dot_products
 from compiler.backend.cpu.layouts import is_depthwise
 from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
@@ -17,9 +17,6 @@ from compiler.graph.layout import DEFAULT_LAYOUT
 from compiler.target import NodeLayouts
 
 _BLOCKS = (64, 32, 16)
-# What an instruction reduces at once.
-_QUAD = 4
-_LANES = 16
 _FOLLOWS = frozenset({"requantize", "max_pool2d", "avg_pool2d_sum", "clip"})
 
 
@@ -32,12 +29,15 @@ class Int8Layouts:
     """The layouts of one CPU's integer operators, if it has instructions for them; `mine`: which nodes run there."""
 
     def __init__(self, processor: Processor, mine: Callable[[Node], bool]) -> None:
-        able = amx.available(processor) or dot_product(processor) is not None
+        able = amx.available(processor) or any(dot_products(processor))
+        self._processor = processor
         self._mine = mine if able else lambda node: False
         self._known: dict[Value, bool] = {}
 
     def preferred(self, node: Node) -> NodeLayouts | None:
         """The layouts around a node of a graph in which nothing has been re-laid yet; None: the default ones."""
+        if node.op == "dense":
+            return self._dense(node)
         if not self._blocked(node):
             return None
         layout = f"NCHW{channel_block(node.output.shape[1])}c"
@@ -46,9 +46,20 @@ class Int8Layouts:
             return NodeLayouts(inputs, layout)
         if is_depthwise(node):
             return NodeLayouts((layout, f"OIHW{channel_block(node.output.shape[1])}o"), layout)
-        block = channel_block(node.inputs[0].shape[1]) or _QUAD
-        quads = f"{block // _QUAD}i" if block > _QUAD else ""
-        return NodeLayouts((f"NCHW{block}c", f"OIHW{quads}{_LANES}o{_QUAD}i"), layout)
+        block = channel_block(node.inputs[0].shape[1]) or amx.QUAD
+        weights = node.inputs[1].const
+        assert weights is not None
+        instruction = None if amx.available(self._processor) else dot_product(self._processor, weights)
+        stored = amx.weights_layout(block) if instruction is None else instruction.weights_layout(block)
+        return NodeLayouts((f"NCHW{block}c", stored), layout)
+
+    def _dense(self, node: Node) -> NodeLayouts | None:
+        x, w = node.inputs[:2]
+        if not self._mine(node) or w.const is None or not x.dtype == w.dtype == "int8":
+            return None
+        instruction = dot_product(self._processor, w.const)
+        stored = None if instruction is None else int8_dense.weights_layout(w.shape[0], instruction)
+        return None if stored is None else NodeLayouts((DEFAULT_LAYOUT, stored), DEFAULT_LAYOUT)
 
     def _blocked(self, node: Node) -> bool:
         value = node.output

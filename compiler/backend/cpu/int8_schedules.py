@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.backend.cpu import amx
-from compiler.backend.cpu.dot_product import dot_product
+from compiler.backend.cpu.dot_product import dot_product_of
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.vector_convolution import LANES
@@ -40,19 +40,19 @@ def schedule_matrix(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
 
 
 def schedule_dot(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """A tile of sums in registers; each step of the reduction takes four channels."""
+    """A tile of sums in registers; each step of the reduction takes a few channels."""
     op = conv.op
     assert isinstance(op, ComputeOp) and isinstance(out.op, ComputeOp)
-    instruction = dot_product(processor)
-    assert instruction is not None
+    instruction = dot_product_of(op.tag, processor)
     vectors = out.op.axis[4].extent // amx.LANES
     count, columns = instruction.tile(vectors, *conv.tensor.shape[2:4])
     at = _tiles(out, count, 1, columns)
     conv.compute_at(out, at)
     _copy(schedule, conv)
     _, o, h, w, lane = op.axis
-    *steps, last = op.reduce_axis
-    conv.reorder(*steps, h, o, w, lane, last)
+    inner = len(instruction.reduced)
+    steps, reduced = op.reduce_axis[:-inner], op.reduce_axis[-inner:]
+    conv.reorder(*steps, h, o, w, lane, *reduced)
     for axis in (o, w):
         conv.unroll(axis)
     conv.tensorize(lane, instruction.intrinsic())

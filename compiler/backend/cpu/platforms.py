@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from compiler.backend.llvm import CPUS, DOT_PRODUCT, Machine
+from compiler.backend.llvm import CPUS, EXTENSIONS, Machine
 from compiler.errors import TargetError
 
 
@@ -75,5 +75,5 @@ def platform_of(name: str) -> Platform:
     known = CPUS.get(arch, frozenset())
     if cpu not in known:
         raise TargetError(f"no processor '{cpu}' of {base} ({arch}); known are {', '.join(sorted(known))}")
-    features = (*platform.features, "dotprod") if cpu in DOT_PRODUCT else platform.features
+    features = (*platform.features, *EXTENSIONS.get(cpu, ()))
     return replace(platform, name=name, triple=platform.llvm_triple, cpu=cpu, features=features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import convolution, dense, int8, int8_schedules, winograd
+from compiler.backend.cpu import convolution, dense, dot_product, int8, int8_dense, int8_schedules, winograd
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
@@ -19,7 +19,8 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
     WINDOW: convolution.schedule_window,
     dense.DENSE: dense.schedule_dense,
     int8.MATRIX: int8_schedules.schedule_matrix,
-    int8.DOT: int8_schedules.schedule_dot,
+    **dict.fromkeys(dot_product.CONVOLUTIONS, int8_schedules.schedule_dot),
+    **dict.fromkeys(dot_product.DENSE, int8_dense.schedule_dense),
     int8.DEPTHWISE: int8_schedules.schedule_depthwise,
     int8.QUADS: int8_schedules.schedule_quads,
     winograd.WINOGRAD: winograd.schedule_winograd,

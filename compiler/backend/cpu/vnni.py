@@ -1,4 +1,4 @@
-"""Sums of int8 products by x86's dot-product instruction (AVX-512 VNNI), declared as a tensor intrinsic.
+"""Sums of int8 products by x86's dot-product instruction (AVX-512 VNNI, AVX-VNNI), declared as a tensor intrinsic.
 
 VPDPBUSD multiplies unsigned by signed bytes, so inputs are stored with 128 added, and 128 times the weights' sum, which
 is known beforehand, is taken off the result. Sums wrap around in int32, so that nothing is lost.
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiler.backend.cpu.lane_sums import lane_sums
 from compiler.backend.cpu.processor import Processor
-from compiler.backend.llvm.intrinsics import invoke, repeated_load, vector_load, vector_store
-from compiler.ir import Expr, Stmt
+from compiler.backend.llvm.intrinsics import invoke, repeated_load, vector_load
+from compiler.ir import Expr
 from compiler.ops.compute import constant
-from compiler.te.intrin import TensorIntrin, TensorizeContext, decl_tensor_intrin
-from compiler.te.tensor import Tensor, compute, placeholder, reduce_axis
-from compiler.te.tensor import sum as te_sum
+from compiler.te.intrin import Region, TensorIntrin
+from compiler.te.tensor import Tensor, compute
 
-LANES, QUAD = 16, 4
+QUAD = 4
 _OFFSET = 128
+_FEATURE = {64: "avx512vnni", 32: "avxvnni"}
 
 
 def available(processor: Processor) -> bool:
     """Whether a processor has the instruction on whole vectors."""
-    return processor.vector_bytes == 64 and "avx512vnni" in processor.features
+    return _FEATURE.get(processor.vector_bytes) in processor.features
 
 
 def unsigned(x: Tensor) -> Tensor:
@@ -36,23 +37,13 @@ def excess(w: np.ndarray) -> Tensor:
     return constant(sums.astype(np.int32), "excess")
 
 
-def dot() -> TensorIntrin:
-    """int32 [16] += uint8 [4] . int8 [16, 4]."""
-    x, w = placeholder((QUAD,), "uint8", "x"), placeholder((LANES, QUAD), "int8", "w")
-    i = reduce_axis(QUAD, "i")
+def dot(vector_bytes: int) -> TensorIntrin:
+    """int32 [16] += uint8 [4] . int8 [16, 4], on vectors of 64 or 32 bytes."""
+    lanes = vector_bytes // 4
+    kind, sums = f"v{vector_bytes}i8", f"v{lanes}i32"
 
-    def element(lane: Expr) -> Expr:
-        return te_sum(x[i].astype("int32") * w[lane, i].astype("int32"), axis=i)
+    def step(acc: Expr, x: Region, w: Region, lane: int) -> Expr:
+        operands = repeated_load(kind, "i32", x.address), vector_load(kind, w.at(lane, 0))
+        return invoke(f"llvm.x86.avx512.vpdpbusd.{8 * vector_bytes}", acc, *operands, returns=sums)
 
-    def lower(ctx: TensorizeContext) -> Stmt:
-        data, weights = ctx.inputs
-        added = invoke(
-            "llvm.x86.avx512.vpdpbusd.512",
-            vector_load("v16i32", ctx.output.address),
-            repeated_load("v64i8", "i32", data.address),
-            vector_load("v64i8", weights.address),
-            returns="v16i32",
-        )
-        return vector_store(ctx.output.address, added)
-
-    return decl_tensor_intrin(compute((LANES,), element, "sums"), "vpdpbusd", lower, init="separate", inputs=[x, w])
+    return lane_sums("vpdpbusd", "uint8", (QUAD,), lanes, step)

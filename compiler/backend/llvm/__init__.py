@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from compiler.backend.llvm.compile import compile_functions, llvm_ir
-from compiler.backend.llvm.machine import CPUS, DOT_PRODUCT, Machine, host_features
+from compiler.backend.llvm.machine import CPUS, EXTENSIONS, Machine, host_features
 
-__all__ = ["CPUS", "DOT_PRODUCT", "Machine", "compile_functions", "host_features", "llvm_ir"]
+__all__ = ["CPUS", "EXTENSIONS", "Machine", "compile_functions", "host_features", "llvm_ir"]

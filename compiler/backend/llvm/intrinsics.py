@@ -58,9 +58,14 @@ def combine(op: str, x: Expr, y: Expr) -> Call:
     return Call("llvm.combine", (op, x, y), "handle")
 
 
-def widen(kind: str, value: Expr) -> Call:
-    """The unsigned integers of a value of these calls as those of the wider type ``kind``."""
-    return Call("llvm.widen", (kind, value), "handle")
+def widen(kind: str, value: Expr, *, signed: bool = False) -> Call:
+    """The integers of a value of these calls as those of the wider type ``kind``."""
+    return Call("llvm.widen", (kind, "signed" if signed else "unsigned", value), "handle")
+
+
+def lanes_of(value: Expr, first: int, count: int) -> Call:
+    """The lanes ``first`` ... ``first + count - 1`` of a vector of these calls."""
+    return Call("llvm.lanes", (value, IntImm(first, "int64"), IntImm(count, "int64")), "handle")
 
 
 def pointer(address: Expr) -> Call:
@@ -108,7 +113,14 @@ def emit(emitter: FunctionEmitter, call: Call) -> Any:
             raise CodegenError(f"{emitter.func.name}: {op!r} combines no integers; there are {', '.join(_COMBINE)}")
         return _COMBINE[op](b, emitter.expr(_expr(args[1])), emitter.expr(_expr(args[2])))
     if call.name == "llvm.widen":
-        return b.zext(emitter.expr(_expr(args[1])), _type(_text(args[0])))
+        extend = b.sext if args[1] == "signed" else b.zext
+        return extend(emitter.expr(_expr(args[2])), _type(_text(args[0])))
+    if call.name == "llvm.lanes":
+        value, first, count = args
+        assert isinstance(first, IntImm) and isinstance(count, IntImm)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), count.value), [*range(first.value, first.value + count.value)])
+        whole = emitter.expr(_expr(value))
+        return b.shuffle_vector(whole, ir.Constant(whole.type, ir.Undefined), mask)
     if call.name == "llvm.pointer":
         return _address(emitter, args[0])[0]
     if call.name == "llvm.immediate":

@@ -17,17 +17,28 @@ from compiler.errors import CodegenError
 #: architecture -> processor names accepted for it (besides "generic", and "host" on the host's own)
 CPUS: dict[str, frozenset[str]] = {
     "x86_64": frozenset(
-        "x86-64 x86-64-v2 x86-64-v3 x86-64-v4 nehalem sandybridge haswell skylake skylake-avx512 icelake-server "
-        "sapphirerapids znver1 znver2 znver3 znver4 znver5".split()
+        "x86-64 x86-64-v2 x86-64-v3 x86-64-v4 nehalem sandybridge haswell skylake alderlake skylake-avx512 "
+        "icelake-server sapphirerapids znver1 znver2 znver3 znver4 znver5".split()
     ),
     "aarch64": frozenset(
         "cortex-a53 cortex-a55 cortex-a57 cortex-a72 cortex-a73 cortex-a76 cortex-a78 neoverse-n1 neoverse-v1".split()
     ),
     "armv7": frozenset("cortex-a7 cortex-a8 cortex-a9 cortex-a15 cortex-a17".split()),
 }
-#: those of them that have the dot product of int8, an extension of ARMv8.2
-DOT_PRODUCT = frozenset({"cortex-a55", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1"})
-_ARM_FEATURES = {"armv7": "+neon,+vfp3", "aarch64": "+neon"}
+_FEATURES = {"armv7": ("neon", "vfp3"), "aarch64": ("neon",), "x86_64": ("sse2",)}
+_AVX2 = ("avx2", "fma")
+_AVX512 = (*_AVX2, "avx512f", "avx512bw")
+_VNNI = (*_AVX512, "avx512vnni")
+#: what schedules ask for and a processor has beyond its architecture's base, by LLVM's names
+EXTENSIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("cortex-a55", "cortex-a76", "cortex-a78", "neoverse-n1", "neoverse-v1"), ("dotprod",)),
+    **dict.fromkeys(("x86-64-v3", "haswell", "skylake", "znver1", "znver2", "znver3"), _AVX2),
+    "alderlake": (*_AVX2, "avxvnni"),
+    **dict.fromkeys(("x86-64-v4", "skylake-avx512"), _AVX512),
+    **dict.fromkeys(("icelake-server", "znver4"), _VNNI),
+    "znver5": (*_VNNI, "avxvnni"),
+    "sapphirerapids": (*_VNNI, "avxvnni", "amx-tile", "amx-int8"),
+}
 
 _lock = Lock()
 _ready = False
@@ -59,7 +70,7 @@ class Machine:
         self._tm = target.create_target_machine(cpu=cpu, features=features, opt=opt, reloc="pic", codemodel="default")
         self.data_layout = str(self._tm.target_data)
         self.index_bits = 32 if triple.startswith("arm") else 64
-        self.vector_bits = 512 if "+avx512f" in features or cpu in _AVX512 else 256 if "x86_64" in triple else 128
+        self.vector_bits = 512 if "+avx512f" in features else 256 if "+avx2" in features else 128
 
     @staticmethod
     def get(triple: str | None = None, cpu: str = "host", opt: int = 3) -> Machine:
@@ -80,7 +91,7 @@ class Machine:
             raise CodegenError(f"target triple {triple!r} must have four parts, e.g. {arch}-unknown-linux-gnu")
         if opt not in (0, 1, 2, 3):
             raise CodegenError(f"optimisation level {opt!r}; it must be 0, 1, 2 or 3")
-        features = _ARM_FEATURES.get(arch, "")
+        features = ",".join(f"+{name}" for name in (*_FEATURES[arch], *EXTENSIONS.get(cpu, ())))
         is_host = cpu == "host"
         if is_host:
             if arch != host_arch:
@@ -88,8 +99,6 @@ class Machine:
             cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
         elif cpu != "generic" and cpu not in CPUS[arch]:
             raise CodegenError(f"unknown cpu {cpu!r} for {arch}; known: generic, {', '.join(sorted(CPUS[arch]))}")
-        if cpu in DOT_PRODUCT:
-            features += ",+dotprod"
         return _machine(triple, cpu, features, opt, is_host)
 
     def compile(
@@ -138,9 +147,6 @@ class Machine:
 def host_features() -> tuple[str, ...]:
     """LLVM's names of what this machine's processor has, sorted."""
     return tuple(sorted(name for name, there in llvm.get_host_cpu_features().items() if there))
-
-
-_AVX512 = frozenset({"x86-64-v4", "skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "znver5"})
 
 
 @lru_cache(maxsize=16)

@@ -80,7 +80,7 @@ def execute(
 def execute_apart(
     target: CpuTarget, groups: Sequence[FusedGroup], values: Mapping[str, np.ndarray], runner: Runner = native
 ) -> list[np.ndarray]:
-    """Each group's output, in its logical shape, from inputs (logical arrays) by name that are not the others' results."""
+    """Each group's output, in its logical shape, from inputs (logical arrays) by name, not the others' results."""
     kernels = [target.compile(group) for group in groups]
     call = runner(kernels)
     out: list[np.ndarray] = []

@@ -4,6 +4,7 @@ to the bit."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,23 @@ from compiler.graph.pipeline import Calibration, integer_passes, is_quantized
 from compiler.ops.quantization import add_multipliers, pack_params
 from hw.config import Config
 from runtime.executor import Executor
-from tests.compiler.cpu.harness import execute, native
+from tests.compiler.cpu.harness import Runner, execute, native
 from tests.compiler.cpu.test_convolution import relaid
 from tests.graph.helpers import normal_inputs, quantized_by_ort
 from vdla.driver import CompileOptions, compile_model
 from vdla.models import mobile_tiny, mobilenet, resnet18, resnet_tiny
 
-HOST = Processor.of()
-MATRIX, DOT = {"amx-tile", "amx-int8"}, {"avx512vnni"}
-INSTRUCTIONS = {"amx": HOST, "vnni": replace(HOST, features=HOST.features - MATRIX)}
-INSTRUCTIONS["neither"] = replace(HOST, features=HOST.features - MATRIX - DOT)
+HOST, PLAIN = Processor.of(), Processor.of(None, "x86-64")
+# What is asked for, and LLVM's name of the least processor that has it.
+INSTRUCTIONS = {
+    "amx": (HOST, "host"),
+    "vnni": (amx.without_tiles(HOST), "host"),
+    "avx512bw": (Processor.of(None, "skylake-avx512"), "skylake-avx512"),
+    "avxvnni": (Processor.of(None, "alderlake"), "alderlake"),
+    "avx2": (Processor.of(None, "haswell"), "haswell"),
+    "sse2": (PLAIN, "x86-64"),
+    "none": (replace(PLAIN, features=frozenset()), "x86-64"),
+}
 
 
 def convolution(
@@ -68,22 +76,22 @@ def convolution(
     return graph, feeds
 
 
-def compare(graph: Graph, feeds: dict[str, np.ndarray], processor: Processor) -> list[str]:
+def compare(graph: Graph, feeds: dict[str, np.ndarray], instruction: str) -> list[str]:
     """Run the graph as the target lays it out, and compare; returns the layouts of the groups' outputs."""
-    target = CpuTarget(processor=processor)
+    target, runner = on(instruction)
     laid, groups = relaid(graph, target)
-    (got,) = execute([target.compile(group) for group in groups], laid, feeds, native)
+    (got,) = execute([target.compile(group) for group in groups], laid, feeds, runner)
     np.testing.assert_array_equal(got, evaluate(graph, feeds)["y"])
     return [group.output.layout for group in groups]
 
 
-def has(instruction: str) -> Processor:
-    """This processor with no better instruction than one for int8; the test is skipped where it has not that."""
-    processor = INSTRUCTIONS[instruction]
-    there = {"amx": amx.available, "vnni": vnni.available}.get(instruction)
-    if there is not None and not there(processor):
+def on(instruction: str) -> tuple[CpuTarget, Runner]:
+    """A target with no better instruction than one for int8; the test is skipped where this processor has not that."""
+    processor, cpu = INSTRUCTIONS[instruction]
+    there = {"amx": amx.available, "vnni": vnni.available}.get(instruction, lambda p: p.features <= HOST.features)
+    if not there(processor):
         pytest.skip(f"this processor has no {instruction}")
-    return processor
+    return CpuTarget(processor=processor), partial(native, cpu=cpu)
 
 
 @st.composite
@@ -111,21 +119,21 @@ def layers(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("instruction", INSTRUCTIONS)
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(layer=layers(), seed=st.integers(0, 99))
 def test_convolutions(instruction: str, layer: dict[str, Any], seed: int) -> None:
-    compare(*convolution(np.random.default_rng(seed), **layer), has(instruction))
+    compare(*convolution(np.random.default_rng(seed), **layer), instruction)
 
 
-@pytest.mark.parametrize("instruction", ["amx", "vnni"])
+@pytest.mark.parametrize("instruction", [name for name in INSTRUCTIONS if name != "none"])
 def test_channels_lie_in_blocks(instruction: str) -> None:
-    processor = has(instruction)
     attrs = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "groups": 1, "pad_value": -128}
     graph, feeds = convolution(np.random.default_rng(0), (1, 3, 14, 14), 96, (3, 3), attrs, residual=True)
-    assert compare(graph, feeds, processor) == ["NCHW4c", "NCHW32c", "NCHW32c", "NCHW"]
+    assert compare(graph, feeds, instruction) == ["NCHW4c", "NCHW32c", "NCHW32c", "NCHW"]
 
 
-def test_sums_at_the_limits_of_int8() -> None:
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+def test_sums_at_the_limits_of_int8(instruction: str) -> None:
     graph = Graph("extremes")
     value = graph.input("x", (1, 512, 8, 8), "int8")
     w = graph.const(np.full((64, 512, 3, 3), -128, np.int8), "w")
@@ -135,7 +143,27 @@ def test_sums_at_the_limits_of_int8() -> None:
     y = graph.op("requantize", [acc, graph.const(params, "params")], {"zero_point": 0, "low": -128, "high": 127})
     graph.mark_output(y, "y")
     x = np.where(np.arange(64).reshape(1, 1, 8, 8) % 3 == 0, -128, 127).astype(np.int8)
-    compare(graph, {"x": np.broadcast_to(x, (1, 512, 8, 8)).copy()}, HOST)
+    compare(graph, {"x": np.broadcast_to(x, (1, 512, 8, 8)).copy()}, instruction)
+
+
+@pytest.mark.parametrize("instruction", INSTRUCTIONS)
+@pytest.mark.parametrize(
+    ("batch", "inputs", "outputs"), [(1, 512, 1000), (3, 83, 40), (2, 1, 8), (1, 64, 16), (2, 30, 3)]
+)
+def test_dense(instruction: str, batch: int, inputs: int, outputs: int) -> None:
+    rng = np.random.default_rng(inputs)
+    graph = Graph("dense")
+    value = graph.input("x", (batch, inputs), "int8")
+    w = rng.integers(-128, 128, (outputs, inputs)).astype(np.int8)
+    w[-1] = -128
+    acc = graph.op("dense", [value, graph.const(w, "w")])
+    bias, mult = rng.integers(-20000, 20000, outputs), rng.integers(1 << 16, 1 << 17, outputs)
+    params = pack_params(bias, mult, np.full(outputs, 27))
+    limits = {"zero_point": 3, "low": -128, "high": 127}
+    graph.mark_output(graph.op("requantize", [acc, graph.const(params, "params")], limits), "y")
+    x = rng.integers(-128, 128, (batch, inputs)).astype(np.int8)
+    x[0] = -128
+    compare(graph, {"x": x}, instruction)
 
 
 def check_network(model: onnx.ModelProto, threads: int = 2) -> None:
