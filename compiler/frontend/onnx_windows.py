@@ -93,9 +93,7 @@ def _conv_transpose(context: Context, node: NodeView, operands: Operands) -> Val
         "shape": tuple(shape),
     }
     bias = optional(operands, 2)
-    if bias is None:
-        return context.finish(node, "conv_transpose", [x, w], attrs)
-    return _biased(context, node, context.emit(node, "conv_transpose", [x, w], attrs), bias)
+    return context.finish(node, "conv_transpose", [x, w] if bias is None else [x, w, bias], attrs)
 
 
 def _ceil_pads(x: Value, kernel: Sequence[int], attrs: Mapping[str, Any]) -> tuple[int, ...]:

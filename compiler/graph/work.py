@@ -32,6 +32,12 @@ def _product(node: Node) -> int:
     return 2 * math.prod(node.output.shape) * node.inputs[0].shape[-1]
 
 
+def _recurrence(node: Node) -> int:
+    """The products with the recurrent weight; gates are few beside them."""
+    steps, batch, _ = node.inputs[0].shape
+    return 2 * steps * batch * math.prod(node.inputs[1].shape)
+
+
 def _window(node: Node) -> int:
     return math.prod(node.output.shape) * math.prod(node.attrs["kernel"])
 
@@ -42,10 +48,16 @@ def _reduction(node: Node) -> int:
 
 _OPERATIONS: dict[str, Callable[[Node], int]] = {
     "conv2d": _convolution,
-    "conv2d_transpose": _transposed,
+    "conv_nd": _convolution,
+    "conv_transpose": _transposed,
     "dense": _product,
     "matmul": _product,
+    "lstm": _recurrence,
+    "gru": _recurrence,
+    "rnn": _recurrence,
     "max_pool2d": _window,
+    "max_pool_nd": _window,
+    "sum_pool_nd": _window,
     "avg_pool2d": _window,
     "avg_pool2d_sum": _window,
     "reduce_sum": _reduction,

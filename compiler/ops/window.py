@@ -105,20 +105,24 @@ def _conv(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray:
 
 
 def _infer_transposed(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
-    x, w = types
+    x, w, *bias = types
     expect_dtype("conv_transpose", "the input", x, *FLOATS)
-    expect_dtype("conv_transpose", "the weight", w, x.dtype)
+    for operand in (w, *bias):
+        expect_dtype("conv_transpose", "the weight or bias", operand, x.dtype)
     rank = len(x.shape) - 2
     if len(w.shape) != rank + 2 or x.shape[1] != w.shape[0] or x.shape[1] % attrs["groups"]:
         raise ShapeError(f"conv_transpose: input {x.shape} does not fit weight {w.shape} with groups={attrs['groups']}")
     extents = tuple(attrs["shape"])
     if len(extents) != rank or min(extents) < 1:
         raise ShapeError(f"conv_transpose: the output's extents {extents} must be positive, one per axis")
-    return TensorType((x.shape[0], w.shape[1] * attrs["groups"], *extents), x.dtype)
+    channels = w.shape[1] * attrs["groups"]
+    if bias and bias[0].shape != (channels,):
+        raise ShapeError(f"conv_transpose: the bias must have shape ({channels},), got {bias[0].shape}")
+    return TensorType((x.shape[0], channels, *extents), x.dtype)
 
 
 def _transposed(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray:
-    x, w = arrays
+    x, w, *bias = arrays
     groups, rank = attrs["groups"], x.ndim - 2
     shape = tuple(attrs["shape"])
     out = np.zeros((x.shape[0], groups, w.shape[1], *shape), x.dtype)
@@ -135,6 +139,8 @@ def _transposed(arrays: Sequence[np.ndarray], attrs: Attrs) -> np.ndarray:
             target.append(at[fits])
         leading = [np.arange(n) for n in out.shape[:3]]
         out[np.ix_(*leading, *target)] += part[np.ix_(*leading, *source)]
+    for values in bias:
+        out += values.reshape(groups, w.shape[1], *[1] * rank)
     return out.reshape(x.shape[0], -1, *shape)
 
 
@@ -189,10 +195,10 @@ register(
         Pattern.COMPLEX,
         _infer_transposed,
         _transposed,
-        arity=(2, 2),
+        arity=(2, 3),
         attrs={"strides": REQUIRED, "pads": REQUIRED, "dilations": REQUIRED, "groups": 1, "shape": REQUIRED},
-        doc="The transpose of a convolution: x [N,C,...], w [C,O/groups,...] -> [N,O,*shape]; element i of x is spread "
-        "over the outputs i * stride - pad + k * dilation. pads: before each axis.",
+        doc="The transpose of a convolution: x [N,C,...], w [C,O/groups,...], perhaps a bias [O] -> [N,O,*shape]; "
+        "element i of x is spread over the outputs i * stride - pad + k * dilation. pads: before each axis.",
     )
 )
 register(

@@ -1,4 +1,5 @@
-"""Folds what follows a convolution or dense layer linearly into its weight and bias: batch norm, constant add."""
+"""Folds what follows a convolution, its transpose or a dense layer linearly into weight and bias: batch norm, constant
+add."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import numpy as np
 
 from compiler.graph.ir import Graph, Node, Rewriter, Value, rewrite
 
+_LINEAR = ("conv2d", "conv_transpose", "dense")
+
 
 def _linear(rewriter: Rewriter, old: Value, new: Value) -> Node | None:
-    """The float conv2d or dense with constant operands that alone feeds the visited node."""
+    """The float layer with constant operands that alone feeds the visited node."""
     producer = new.producer
-    if producer is None or producer.op not in ("conv2d", "dense") or rewriter.only_use(old) is None:
+    if producer is None or producer.op not in _LINEAR or rewriter.only_use(old) is None:
         return None
     return producer if all(value.const is not None for value in producer.inputs[1:]) else None
 
@@ -29,8 +32,18 @@ def _weight_and_bias(linear: Node) -> tuple[np.ndarray, np.ndarray]:
     assert weight is not None
     bias = linear.inputs[2].const if len(linear.inputs) == 3 else None
     if bias is None:
-        bias = np.zeros(weight.shape[0], dtype=np.float32)
+        bias = np.zeros(linear.output.shape[1], dtype=np.float32)
     return weight, bias.astype(np.float64)
+
+
+def _scaled(linear: Node, weight: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """The weight that gives every output channel `gain` times as much."""
+    if linear.op != "conv_transpose":
+        return weight * gain.reshape(-1, *[1] * (weight.ndim - 1))
+    # [C, O/groups, ...]: the output channels of a group lie beside its input channels.
+    groups = linear.attrs["groups"]
+    grouped = weight.reshape(groups, -1, *weight.shape[1:])
+    return (grouped * gain.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
@@ -46,8 +59,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
         scale, beta, mean, variance = params
         gain = scale / np.sqrt(variance + node.attrs["epsilon"])
         weight, bias = _weight_and_bias(linear)
-        shaped = gain.astype(np.float32).reshape(-1, *[1] * (weight.ndim - 1))
-        return _rebuild(rewriter, linear, node, weight * shaped, (bias - mean) * gain + beta)
+        weight = _scaled(linear, weight, gain.astype(np.float32))
+        return _rebuild(rewriter, linear, node, weight, (bias - mean) * gain + beta)
 
     return rewrite(graph, visit)
 
@@ -64,7 +77,7 @@ def fold_bias(graph: Graph) -> Graph:
             if linear is None or addend is None or inputs[layer].shape != node.output.shape:
                 continue
             weight, bias = _weight_and_bias(linear)
-            rank, channels = len(node.output.shape), weight.shape[0]
+            rank, channels = len(node.output.shape), node.output.shape[1]
             aligned = addend.reshape([1] * (rank - addend.ndim) + list(addend.shape))
             if aligned.size != aligned.shape[1] or aligned.shape[1] not in (1, channels):
                 continue

@@ -108,7 +108,7 @@ def conv_transpose(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -
     k * dilation) / stride, where r' is the first k that makes this whole: a dense convolution a phase, which multiplies
     no zeros between the elements of x. Phases that no weight reaches are 0.
     """
-    x, w = inputs
+    x, w, *bias = inputs
     strides, dilations, groups = attrs["strides"], attrs["dilations"], attrs["groups"]
     rank, kernel, shape = x.ndim - 2, w.shape[2:], output.shape[2:]
     pads = attrs["pads"][:rank]
@@ -156,7 +156,7 @@ def conv_transpose(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -
             part = const(0.0, output.dtype) if tensor is None else tensor[(n, o, *quotients)]
             here = logical_and(*(eq(m % s, r) for m, s, r in zip(moved, strides, phase, strict=True)))
             value = part if number == 0 else select(here, part, value)
-        return value
+        return value + bias[0][o] if bias else value
 
     return compute(output.shape, interleaved, "conv_transpose")
 
