@@ -32,7 +32,7 @@ from compiler.ir import (
     walk_stmt,
 )
 
-_LANES = frozenset({2, 4, 8, 16, 32, 64})
+_LANES = frozenset({*range(2, 17), 32, 64})
 _WIDEST = 512  # bytes of one value; LLVM splits what the machine has not, but slowly
 
 
