@@ -8,7 +8,7 @@ that slows down slows both.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from compiler.tune.errors import MeasureError
@@ -75,6 +75,10 @@ class KernelSeconds:
     load: Callable[[Any], Timed]
     timer: CpuTimer = field(default_factory=CpuTimer)
     _reference: Timed | None = field(default=None, init=False, repr=False)
+
+    def __reduce__(self) -> tuple[type[KernelSeconds], tuple[Any, ...]]:
+        """As it was made: what a process has loaded and timed stays there, and tells equal functions not apart."""
+        return KernelSeconds, (self.reference, self.load, replace(self.timer))
 
     def __call__(self, job: Any) -> Cost:
         if self._reference is None:

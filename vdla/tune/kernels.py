@@ -9,6 +9,7 @@ import llvmlite.binding as llvm
 
 from compiler.backend.cpu import CpuTarget
 from compiler.backend.cpu.platforms import Platform, is_platform, platform_of
+from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.target import signature
 from compiler.backend.llvm import host_features
 from compiler.errors import CompileError
@@ -92,7 +93,8 @@ class TunedKernels:
         if space is None or len(space) < 2:
             return None
         name = workload(group)
-        chosen = self._chosen(target, name)
+        platform = platform_of(target.name if is_platform(target.name) else "cpu")
+        chosen = self._chosen(platform, name)
         if not chosen:
             self.missing.add(name)
             return None
@@ -100,13 +102,16 @@ class TunedKernels:
         try:
             point = space.find(record.knobs)
         except (SpaceError, CompileError) as error:
+            if target.processor != Processor.of(platform.triple, platform.cpu):
+                self.missing.add(name)  # tuned with tile registers, compiled without
+                return None
             raise DatabaseError(f"{self.database.path}: the record of {name} is not legal: {error}") from error
         self.found.add(name)
         self.machines.add(record.machine)
         return point
 
-    def _chosen(self, target: CpuTarget, name: str) -> list[Record]:
-        if not is_platform(target.name) or platform_of(target.name).triple is None:
+    def _chosen(self, platform: Platform, name: str) -> list[Record]:
+        if platform.triple is None:
             return self.database.query(name, CHOSEN, machine_key(), KIT_VERSION)
-        code = f"{code_key(platform_of(target.name))}/"
+        code = f"{code_key(platform)}/"
         return [r for r in self.database.query(name, CHOSEN, None, KIT_VERSION) if r.machine.startswith(code)]

@@ -54,11 +54,12 @@ def kernel_library(tuned: CpuGroup, point: int, platform: Platform, threads: int
 
 
 def pool_place(
-    platform_name: str, address: str, kind: str | None, keys: Security, timeout: float
+    platform_name: str, address: str, kind: str | None, keys: Security, timeout: float, patience: float = 60.0
 ) -> tuple[Place, PoolMeasurer]:
     """The devices of a pool that measure for a platform (``arm64``, ``armv7:cortex-a7``, ``cpu``), and the measurer.
 
     ``kind``: of the devices, if it is not the platform's name without a processor.  The measurer is to be closed.
+    ``patience``: seconds to wait for one of them.
 
     Raises PoolError when there is none, UsageError when they are different ones, or not like this machine although code
     for it is wanted.
@@ -69,7 +70,7 @@ def pool_place(
 
     platform = platform_of(platform_name)
     kind = kind or platform.name.partition(":")[0]
-    found = machines(address, kind, KIT_VERSION, keys)
+    found = machines(address, kind, KIT_VERSION, keys, patience)
     named = [machine for machine in found if machine.processor == platform.cpu]
     if platform.triple is None:
         named = [machine for machine in found if machine.processor == processor()]

@@ -3,84 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from compiler.tune.measure import Result
 from compiler.tune.pool import PoolError, PoolMeasurer, create_keys, load_keys
 from compiler.tune.pool.status import members
 from runtime.version import KIT_VERSION
-from tests.compiler.tune.faults import GIB, measure
+from tests.compiler.tune.faults import measure
+from tests.compiler.tune.pool_processes import PATIENCE, Pool, in_background, until
 from vdla.cli import cli
-
-ROOT = Path(__file__).parents[3]
-PATIENCE = 60.0
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
-
-
-class Pool:
-    """A scheduler and devices, each a process."""
-
-    def __init__(self, folder: Path) -> None:
-        self.keys = folder / "keys"
-        create_keys(self.keys)
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = taken.getsockname()[1]
-        self.address = f"tls://127.0.0.1:{self.port}"
-        self.processes: list[subprocess.Popen[str]] = []
-        self.scheduler = self.start_scheduler()
-
-    def _start(self, *command: str) -> subprocess.Popen[str]:
-        # A test runner in the background passes on that SIGINT is ignored; these are to hear it.
-        process = subprocess.Popen(
-            [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-             "from vdla.cli import main; main()", *command, "--keys", str(self.keys)],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.processes.append(process)
-        return process
-
-    def start_scheduler(self) -> subprocess.Popen[str]:
-        process = self._start("pool", "start", "--port", str(self.port))
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"pool at {self.address}\n"
-        return process
-
-    def start_device(self, kind: str = "test", name: str = "first") -> subprocess.Popen[str]:
-        process = self._start("device", "--scheduler", self.address, "--kind", kind, "--name", name)
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"registered at {self.address}\n"
-        return process
-
-    def measurer(self, kind: str = "test", timeout: float = 30.0, patience: float = PATIENCE) -> PoolMeasurer:
-        return PoolMeasurer(
-            measure, self.address, kind, KIT_VERSION, load_keys(self.keys), timeout=timeout, memory=16 * GIB,
-            patience=patience,
-        )  # fmt: skip
-
-    def end(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
 
 
 @pytest.fixture
@@ -88,13 +24,6 @@ def pool(tmp_path: Path) -> Iterator[Pool]:
     started = Pool(tmp_path)
     yield started
     started.end()
-
-
-def in_background(work: Callable[[], list[Result]]) -> tuple[threading.Thread, list[Result]]:
-    found: list[Result] = []
-    thread = threading.Thread(target=lambda: found.extend(work()))
-    thread.start()
-    return thread, found
 
 
 def test_whatever_a_candidate_does_the_device_stays(pool: Pool, tmp_path: Path) -> None:
