@@ -1,15 +1,13 @@
 """Deployed networks as C programs, on this computer or under QEMU's user-mode emulation, with instructions counted.
 
-The program is examples/deploy_c/run_model.c. Counts come from a plug-in of the emulator (count_instructions.c) and are
-the same on every machine; they say how much work the code is, not how fast a processor does it.
+The program is examples/deploy_c/run_model.c. How they are counted: compiler/tune/emulator.py.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,19 +17,12 @@ import numpy as np
 from compiler.backend.cpu.platforms import PLATFORMS, platform_of
 from compiler.backend.llvm import compile_functions
 from compiler.ir import PrimFunc
+from compiler.tune import emulator
+from compiler.tune.emulator import EMULATORS, counted
 from vdla.deploy import Deployed
 
 _ROOT = Path(__file__).parents[1]
 PROGRAM = _ROOT / "examples" / "deploy_c" / "run_model.c"
-PLUGIN = Path(__file__).with_name("count_instructions.c")
-EMULATORS: Mapping[str, tuple[str, ...]] = {
-    "cpu": (),
-    "arm64": ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"),
-    "armv7": ("qemu-arm", "-L", "/usr/arm-linux-gnueabihf"),
-}
-"""Platform -> what a program for it is started with here."""
-
-_COUNT = re.compile(r"^instructions: (\d+)$", re.MULTILINE)
 
 
 class GuestError(Exception):
@@ -72,8 +63,8 @@ class Guest:
 
     def instructions(self, inputs: Sequence[np.ndarray], outputs: Sequence[tuple[tuple[int, ...], str]]) -> int:
         """Guest instructions of one inference: those of two runs in a program less those of one."""
-        emulator = counting(self.deployed.platform)
-        once, twice = (counted(self._run(inputs, outputs, ("-n", runs), emulator)[1]) for runs in ("1", "2"))
+        start = counting(self.deployed.platform)
+        once, twice = (counted(self._run(inputs, outputs, ("-n", runs), start)[1]) for runs in ("1", "2"))
         return twice - once
 
     def _run(
@@ -81,7 +72,7 @@ class Guest:
         inputs: Sequence[np.ndarray],
         outputs: Sequence[tuple[tuple[int, ...], str]],
         options: Sequence[str],
-        emulator: Sequence[str],
+        start: Sequence[str],
     ) -> tuple[list[np.ndarray], str]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -89,7 +80,7 @@ class Guest:
             for file, array in zip(files, inputs, strict=True):
                 file.write_bytes(np.ascontiguousarray(array).tobytes())
             results = [folder / f"output{i}" for i in range(len(outputs))]
-            command = [*emulator, str(self.program), *options, *map(str, files + results)]
+            command = [*start, str(self.program), *options, *map(str, files + results)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise GuestError(done.returncode, done.stderr.strip())
@@ -102,22 +93,7 @@ class Guest:
 
 def counting(platform: str, root: Path | None = None) -> list[str]:
     """What starts a program for a platform, so that its instructions are counted; `root`: where its libraries are."""
-    emulator = list(EMULATORS[_base(platform)])
-    if root is not None:
-        emulator[-1] = str(root)
-    return [*emulator, "-d", "plugin", "-plugin", str(_plugin())]
-
-
-def counted(said: str) -> int:
-    """The instructions, from what a counted program and the emulator said.
-
-    Raises:
-        GuestError: there is no count in it.
-    """
-    found = _COUNT.search(said)
-    if found is None:
-        raise GuestError(0, f"the plug-in counted nothing: {said}")
-    return int(found.group(1))
+    return emulator.counting(platform, _plugin(), root)
 
 
 def _base(platform: str) -> str:
@@ -128,9 +104,7 @@ def _base(platform: str) -> str:
 @cache
 def _plugin() -> Path:
     """The emulator's plug-in, compiled for this process."""
-    path = Path(tempfile.mkdtemp(prefix="vdla-plugin-")) / "count_instructions.so"
-    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-Wall", str(PLUGIN), "-o", str(path)], check=True)
-    return path
+    return emulator.build_plugin(Path(tempfile.mkdtemp(prefix="vdla-plugin-")))
 
 
 _DRIVER = """\

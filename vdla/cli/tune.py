@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 )
 @click.option("--pool", "pool_address", metavar="tls://HOST:PORT", help="Measure on a pool's devices (vdla pool).")
 @click.option("--kind", metavar="KIND", help="Of the pool's devices. Default: vdla-MACHINE, or the --target's.")
+@click.option("--emulate", is_flag=True, help="For arm64 and armv7: QEMU counts instructions. They are no times.")
 @keys_option
 @report_option("tune.json and a picture of the curves")
 @json_option
@@ -84,6 +86,7 @@ def tune_command(
     timeout: float,
     pool_address: str | None,
     kind: str | None,
+    emulate: bool,
     keys_path: Path | None,
     report_path: Path | None,
     as_json: bool,
@@ -102,9 +105,13 @@ def tune_command(
         if target != "vdla":
             if config_name is not None or settings:
                 raise UsageError(f"--target {target} tunes for a processor: --config and --set are the accelerator's")
-            keys = _keys_for(target, pool_address, keys_path)
+            keys = _keys_for(target, pool_address, keys_path, emulate)
             groups = _groups(what, target)
-            if pool_address is None or keys is None:
+            if emulate:
+                room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vdla-emulate-")))
+                place, emulator = remote.emulator_place(target, room, workers, timeout)
+                stack.enter_context(emulator)
+            elif pool_address is None or keys is None:
                 place = cpu.Place.here(stack.enter_context(cpu.process_measurer(workers, timeout)))
             else:
                 with progress_bar("look for devices"):
@@ -112,6 +119,8 @@ def tune_command(
                 stack.enter_context(pool)
             session, chosen = _tune_cpu(groups, database, options, place)
         else:
+            if emulate:
+                raise UsageError("--emulate is for processors: --target arm64 or armv7")
             config = machine(config_name, settings)
             if pool_address is None:
                 measurer: Measurer = stack.enter_context(accelerator.process_measurer(config, workers, timeout))
@@ -147,17 +156,19 @@ def _tune_accelerator(
     return session, NetworkChoice(found.default, found.best, tuple(found.tiles))
 
 
-def _keys_for(target: str, pool_address: str | None, keys_path: Path | None) -> Security | None:
+def _keys_for(target: str, pool_address: str | None, keys_path: Path | None, emulate: bool) -> Security | None:
     """The keys of the pool, if there is one.  Raises TargetError for an unknown processor, UsageError for another one
     than this machine's without a pool."""
     foreign = platform_of(target).triple is not None
     if pool_address is not None:
+        if emulate:
+            raise UsageError("--pool and --emulate exclude each other")
         return pool_keys(keys_path)
-    if foreign:
+    if foreign and not emulate:
         raise UsageError(
             f"--target {target} is measured on such a device: start a pool with `vdla pool start`, register the device "
             f"there with `vdla device --scheduler tls://HOST:PORT --kind {target.partition(':')[0]}`, and say "
-            "--pool tls://HOST:PORT"
+            "--pool tls://HOST:PORT; without one, --emulate counts instructions"
         )
     return None
 
@@ -255,8 +266,8 @@ def _show(session: Session, chosen: NetworkChoice | None) -> None:
 
 
 def cost_text(cost: float, unit: str) -> str:
-    """A cost for people: cycles are whole numbers, seconds are not."""
-    return f"{cost:,.0f}" if unit == "cycles" else f"{cost:.3g}"
+    """A cost for people: cycles and instructions are whole numbers, seconds are not."""
+    return f"{cost:.3g}" if unit == "seconds" else f"{cost:,.0f}"
 
 
 def _knobs_text(values: dict[str, Any]) -> str:

@@ -172,13 +172,14 @@ class Place(NamedTuple):
     """Where kernels are measured.
 
     name: of the processor. machine: how the database's keys name it. measurer: runs the jobs. job: makes that of a
-    point of a group's space.
+    point of a group's space. unit: of the costs.
     """
 
     name: str
     machine: str
     measurer: Measurer
     job: Callable[[CpuGroup, int], Any]
+    unit: str = "seconds"
 
     @staticmethod
     def here(measurer: Measurer) -> Place:
@@ -197,7 +198,7 @@ def cpu_session(groups: Sequence[CpuGroup], database: Database, place: Place, op
             return place.job(tuned, point)
 
         default = tuned.space.valid_indices()[0] if tuned.space.enumerable else 0
-        task = Task(tuned.name, key_of(tuned.group, place.machine), tuned.space, int(default), "seconds", job)
+        task = Task(tuned.name, key_of(tuned.group, place.machine), tuned.space, int(default), place.unit, job)
 
         def learned() -> Explorer:
             features, model = KnobFeatures(tuned.space), XGBoostModel(seed=options.seed)
@@ -208,7 +209,7 @@ def cpu_session(groups: Sequence[CpuGroup], database: Database, place: Place, op
         return OperatorState(tuned, tuned.space, tuning, 0.0)
 
     states = [state(tuned) for tuned in groups]
-    return Session(states, database, options, (place.name, place.machine), "seconds")
+    return Session(states, database, options, (place.name, place.machine), place.unit)
 
 
 def confirm(session: Session, measurer: Measurer, watch: Callable[[str], None] | None = None) -> NetworkChoice:
@@ -238,6 +239,6 @@ def confirm(session: Session, measurer: Measurer, watch: Callable[[str], None] |
         default += state.operator.uses * plain
         best += state.operator.uses * seconds
         name, _, machine, kit = task.key
-        records.append(Record(name, CHOSEN, machine, kit, task.space.values(point), seconds, "seconds"))
+        records.append(Record(name, CHOSEN, machine, kit, task.space.values(point), seconds, session.unit))
     session.database.append(records)
     return NetworkChoice(default, best, tuple(changed))

@@ -73,7 +73,7 @@ class TunedKernels:
     """The confirmed schedule of each group that a database knows (see :class:`compiler.backend.cpu.target.KnobSource`).
 
     For code of this machine those that were confirmed here, with as many threads; for another processor's code those
-    that any device confirmed, the latest of them.
+    that any device confirmed, the latest of them; those that an emulator counted only where there are no times.
 
     Attributes:
         database: where they come from.
@@ -98,7 +98,7 @@ class TunedKernels:
         if not chosen:
             self.missing.add(name)
             return None
-        record = max(chosen, key=lambda r: r.time)
+        record = max(chosen, key=lambda r: (r.unit == "seconds", r.time))
         try:
             point = space.find(record.knobs)
         except (SpaceError, CompileError) as error:

@@ -1,4 +1,5 @@
-"""Kernels measured on the devices of a pool: compiled and linked here, sent as shared libraries."""
+"""Kernels of other processors: compiled and linked here, timed as shared libraries on the devices of a pool, or their
+instructions counted by an emulator."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from compiler.backend.aot import link
 from compiler.backend.cpu import compile_kernels
 from compiler.backend.cpu.platforms import Platform, platform_of
 from compiler.backend.llvm import Machine
+from compiler.tune.emulator import EMULATORS, KernelInstructions
+from compiler.tune.measure import ProcessMeasurer
 from compiler.tune.timing import KernelSeconds
 from runtime.cpu import runs_ir
 from runtime.kernel_library import RUN, KernelLibrary, LoadedLibrary
@@ -91,6 +94,21 @@ def pool_place(
     job = partial(kernel_library, platform=platform, threads=device.threads)
     key = machine_key(device.threads) if platform.triple is None else f"{code_key(platform)}/{device}"
     return Place(device.processor, key, measurer, job), measurer
+
+
+def emulator_place(platform_name: str, folder: Path, workers: int, timeout: float) -> tuple[Place, ProcessMeasurer]:
+    """Instructions of an ARM platform's kernels on one thread, counted by QEMU, and the measurer to be closed.
+
+    ``folder``: for what is compiled once; stays as long as the measurer.  Raises UsageError for another platform,
+    MeasureError when the emulator or a compiler is missing.
+    """
+    platform = platform_of(platform_name)
+    if not EMULATORS[platform.name.partition(":")[0]]:
+        raise UsageError(f"--emulate counts instructions of ARM processors, not those of {platform.name}")
+    count = KernelInstructions.of(platform.name, platform.linker, platform.package, folder)
+    measurer = ProcessMeasurer(count, workers, timeout)
+    job = partial(kernel_library, platform=platform, threads=1)
+    return Place(platform.cpu, f"{code_key(platform)}/instructions", measurer, job, "instructions"), measurer
 
 
 def _listing(machines: list[DeviceMachine]) -> str:
