@@ -148,5 +148,5 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "wrote" in capsys.readouterr().out and load(tmp_path / "mlp.so").run(X)["y"].shape == (1, 10)
     assert run_cli(["compile", "mlp", "-o", str(tmp_path / "m.so"), "--set", "vdla.batch=1"]) == 2
     assert "--set does not go with this output" in capsys.readouterr().err
-    assert run_cli(["compile", "mlp", "-o", str(tmp_path / "m.vdla"), "--int8"]) == 2
-    assert "--int8 does not go with this output" in capsys.readouterr().err
+    assert run_cli(["compile", "mlp", "-o", str(tmp_path / "m.vdla"), "--prefix", "x"]) == 2
+    assert "--prefix does not go with this output" in capsys.readouterr().err
