@@ -20,8 +20,9 @@ class Fetch(Component):
     """Reads the program and hands its instructions, in order, to the queues.
 
     `start` takes the program's `address` (aligned to bus word and instruction) and `length`, which have stood still for
-    two cycles in which `stop` was up or nothing was left to fetch; fetching begins in the next cycle. While `request`, a burst of `beats` at bus word `word` is wanted, until `granted`. Each `beat` at `data`
-    is taken at once. `dispatch` has one bit a unit; `instruction` goes into that unit's queue if it has `room`.
+    two cycles in which `stop` was up or nothing was left to fetch; fetching begins in the next cycle. While `request`,
+    a burst of `beats` at bus word `word` is wanted, until `granted`. Each `beat` at `data` is taken at once. `dispatch`
+    has one bit a unit; `instruction` goes into that unit's queue if it has `room`.
     `illegal`: the next instruction is not one; it is not dispatched.
     """
 
