@@ -16,6 +16,7 @@ from typing import Protocol
 
 from compiler.tune.errors import MeasureError
 from compiler.tune.measure import Cost
+from compiler.tune.timing import Refused
 
 PLUGIN = Path(__file__).with_name("count_instructions.c")
 PROGRAM = Path(__file__).with_name("run_kernel.c")
@@ -105,7 +106,9 @@ class KernelInstructions:
         run_tool([linker, "-std=c11", "-O1", "-Wall", "-Wextra", PROGRAM, "-o", program, "-ldl"], package)
         return KernelInstructions(platform, build_plugin(folder), program)
 
-    def __call__(self, job: Library) -> Cost:
+    def __call__(self, job: Library | Refused) -> Cost:
+        if isinstance(job, Refused):
+            raise MeasureError(job.reason)
         start = counting(self.platform, self.plugin)
         with tempfile.NamedTemporaryFile(prefix="vdla-kernel-", suffix=".so") as stream:
             stream.write(job.image)

@@ -62,6 +62,14 @@ class Timed(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A candidate that could not be compiled, in the place of its kernel."""
+
+    reason: str
+    turn: int = 0
+
+
 @dataclass
 class KernelSeconds:
     """The measure function of kernels: the cost of one is in seconds.
@@ -81,6 +89,8 @@ class KernelSeconds:
         return KernelSeconds, (self.reference, self.load, replace(self.timer))
 
     def __call__(self, job: Any) -> Cost:
+        if isinstance(job, Refused):
+            raise MeasureError(job.reason)
         if self._reference is None:
             self._reference = self.load(self.reference)
         return Cost(self.timer(self.load(job).run, self._reference.run))

@@ -18,7 +18,17 @@ from compiler.backend.cpu.platforms import platform_of
 from compiler.tune.database import Database
 from compiler.tune.measure import Measurer
 from hw.config import Config
-from vdla.cli.common import config_options, json_option, machine, print_json, progress_bar, report_option, stdout
+from vdla.calibration import load_calibration
+from vdla.cli.common import (
+    config_options,
+    json_option,
+    machine,
+    print_json,
+    progress_bar,
+    quantisation_options,
+    report_option,
+    stdout,
+)
 from vdla.cli.pool import keys_option, pool_keys
 from vdla.errors import UsageError
 from vdla.models.layers import is_layer, layer_model
@@ -70,6 +80,7 @@ if TYPE_CHECKING:
 @click.option("--kind", metavar="KIND", help="Of the pool's devices. Default: vdla-MACHINE, or the --target's.")
 @click.option("--emulate", is_flag=True, help="For arm64 and armv7: QEMU counts instructions. They are no times.")
 @keys_option
+@quantisation_options
 @report_option("tune.json and a picture of the curves")
 @json_option
 def tune_command(
@@ -88,6 +99,8 @@ def tune_command(
     kind: str | None,
     emulate: bool,
     keys_path: Path | None,
+    integer: bool,
+    calibration_path: Path | None,
     report_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -106,7 +119,7 @@ def tune_command(
             if config_name is not None or settings:
                 raise UsageError(f"--target {target} tunes for a processor: --config and --set are the accelerator's")
             keys = _keys_for(target, pool_address, keys_path, emulate)
-            groups = _groups(what, target)
+            groups = _groups(what, target, integer, calibration_path)
             if emulate:
                 room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vdla-emulate-")))
                 place, emulator = remote.emulator_place(target, room, workers, timeout)
@@ -119,8 +132,8 @@ def tune_command(
                 stack.enter_context(pool)
             session, chosen = _tune_cpu(groups, database, options, place)
         else:
-            if emulate:
-                raise UsageError("--emulate is for processors: --target arm64 or armv7")
+            if emulate or integer or calibration_path is not None:
+                raise UsageError("--emulate, --int8 and --calibration are for processors: --target arm64")
             config = machine(config_name, settings)
             if pool_address is None:
                 measurer: Measurer = stack.enter_context(accelerator.process_measurer(config, workers, timeout))
@@ -173,10 +186,11 @@ def _keys_for(target: str, pool_address: str | None, keys_path: Path | None, emu
     return None
 
 
-def _groups(what: str, target: str) -> list[CpuGroup]:
+def _groups(what: str, target: str, integer: bool, calibration: Path | None) -> list[CpuGroup]:
     with progress_bar("find the operators"):
         model = layer_model(what) if is_layer(what) and not Path(what).is_file() else what
-        return cpu.groups_of(model, target)
+        samples = None if calibration is None else load_calibration(calibration, what)
+        return cpu.groups_of(model, target, integer=integer, calibration=samples)
 
 
 def _tune_cpu(

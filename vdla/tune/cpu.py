@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import llvmlite.binding as llvm
 import numpy as np
 
+from compiler.backend.aot import LinkError
 from compiler.backend.cpu import CpuTarget, compile_kernels
 from compiler.backend.cpu.target import CpuKernel
 from compiler.backend.llvm import host_features
+from compiler.errors import CompileError
 from compiler.graph.fuse import FusedGroup
 from compiler.tune.cost_model import XGBoostModel
 from compiler.tune.database import Database, Record
@@ -26,7 +28,7 @@ from compiler.tune.features import KnobFeatures
 from compiler.tune.measure import Measurer, ProcessMeasurer
 from compiler.tune.search import Explorer, ModelGuidedSearch
 from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
-from compiler.tune.timing import KernelSeconds
+from compiler.tune.timing import KernelSeconds, Refused
 from compiler.tune.tuner import Task, Tuning
 from runtime.artifact import ALIGNMENT, CpuCode, CpuStep
 from runtime.cpu import CpuDevice
@@ -195,7 +197,12 @@ def cpu_session(groups: Sequence[CpuGroup], database: Database, place: Place, op
 
     def state(tuned: CpuGroup) -> OperatorState:
         def job(point: int) -> Any:
-            return place.job(tuned, point)
+            try:
+                return place.job(tuned, point)
+            except LinkError:  # a tool is missing: no candidate could be measured
+                raise
+            except CompileError as error:
+                return Refused(" ".join(str(error).split()))
 
         default = tuned.space.valid_indices()[0] if tuned.space.enumerable else 0
         task = Task(tuned.name, key_of(tuned.group, place.machine), tuned.space, int(default), place.unit, job)

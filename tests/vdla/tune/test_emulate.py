@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from compiler.backend.cpu.platforms import PLATFORMS
+from compiler.errors import CodegenError
 from compiler.tune.database import Database, Record
 from compiler.tune.emulator import KernelInstructions
 from compiler.tune.errors import MeasureError
@@ -16,7 +18,10 @@ from runtime.kernel_library import KernelLibrary
 from vdla.cli import run_cli
 from vdla.deploy import deploy
 from vdla.models.layers import layer_model
+from vdla.tune.cpu import CpuGroup, confirm, cpu_session, groups_of
 from vdla.tune.kernels import CHOSEN, TARGET
+from vdla.tune.remote import emulator_place, kernel_library
+from vdla.tune.session import TuneOptions
 
 
 def handmade(folder: Path, platform: str, body: str) -> KernelLibrary:
@@ -74,10 +79,39 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ("options", "said"),
     [
         (["--target", "cpu"], "--emulate counts instructions of ARM processors"),
-        (["--target", "vdla"], "--emulate is for processors"),
+        (["--target", "vdla"], "--emulate, --int8 and --calibration are for processors"),
         (["--target", "arm64", "--pool", "tls://127.0.0.1:1"], "exclude each other"),
     ],
 )
 def test_mistakes(options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["tune", "D9", "--emulate", "--db", str(tmp_path / "t.jsonl"), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_candidate_that_cannot_be_compiled_is_a_result(tmp_path: Path) -> None:
+    groups = groups_of(layer_model("D9"), "arm64")
+
+    def job(group: CpuGroup, point: int) -> KernelLibrary:
+        if point:
+            raise CodegenError("LLVM\nends")
+        return kernel_library(group, point, PLATFORMS["arm64"], 1)
+
+    place, measurer = emulator_place("arm64", tmp_path, 1, 60.0)
+    database = Database(tmp_path / "t.jsonl")
+    with measurer:
+        options = TuneOptions(trials=3, search="random")
+        session = cpu_session(groups, database, place._replace(job=job), options)
+        assert [state.outcome.failed for state in session.run()][-1] == 2
+        confirm(session, measurer)
+    assert sorted(record.error for record in database) == ["", "", *["MeasureError: LLVM ends"] * 2]
+
+
+def test_int8_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "t.jsonl"
+    command = ["tune", "mobile_tiny", "--target", "arm64:cortex-a76", "--int8", "--emulate", "--trials", "2"]
+    assert run_cli([*command, "--search", "random", "--db", str(path)]) == 0
+    assert "instructions by default" in capsys.readouterr().out
+    code = ["compile", "mobile_tiny", "--target", "arm64:cortex-a76", "-o", str(tmp_path / "m.o"), "--db", str(path)]
+    assert run_cli([*code, "--int8"]) == 0
+    said = re.search(r"tuned: (\d+) of (\d+) operators .* measured on arm64:cortex-a76/instr", capsys.readouterr().out)
+    assert said is not None and said[1] == said[2] != "0"
