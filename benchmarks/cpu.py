@@ -2,24 +2,21 @@
 
     python -m benchmarks.cpu [--networks resnet18,...] [--layers] [--runs N] [--write]
 
-Ours and the others' runs alternate within one process, on the same input, and the median counts. OpenVINO computes in
-float32, as the others do, not in the bfloat16 that it would choose on some processors. Layers are single convolutions
-with a rectifier: C1-C12 are ResNet-18's, D1-D9 MobileNet's depthwise ones.
+Each is alone in a process, on the same input, and the median counts. OpenVINO computes in float32, as the others do,
+not in the bfloat16 that it would choose on some processors. Layers are single convolutions with a rectifier: C1-C12 are
+ResNet-18's, D1-D9 MobileNet's depthwise ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import onnx
-import onnxruntime
-import openvino  # pyright: ignore[reportMissingImports]  # the extra "bench" has it
 
 from benchmarks.common import publish, table
+from benchmarks.side_by_side import COLUMNS, Run, check, close, compare, image, median, ours, versions
 from hw.config import Config
 from runtime.executor import Executor
 from vdla.driver import CompileOptions, compile_model
@@ -30,101 +27,34 @@ NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn")
 _THREADS = (1, 2)
 
 
-Run = Callable[[], np.ndarray]
-
-
-def ours(model: onnx.ModelProto, x: np.ndarray, threads: int, *, fusion: bool = True) -> Run:
-    """This kit, default schedules."""
-    options = CompileOptions(fusion=fusion)
-    executor = Executor(compile_model(model, Config.load("pynq-z1"), ["cpu"], options).artifact)
-
-    def run() -> np.ndarray:
-        executor.use_threads(threads)  # executors share the pool
-        return next(iter(executor.run(x).outputs.values()))
-
-    return run
-
-
-def onnx_runtime(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Run:
-    """ONNX Runtime's CPU provider."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda: np.asarray(session.run(None, {name: x})[0])
-
-
-def open_vino(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Run:
-    """OpenVINO's CPU plug-in, latency hint, float32."""
-    core = openvino.Core()
-    settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
-    request = compiled.create_infer_request()
-    return lambda: request.infer([x])[compiled.output(0)]
-
-
-def medians(runs: Mapping[str, Run], count: int) -> dict[str, float]:
-    """Median seconds of each, run in turns; outputs must agree to 1e-4 of the largest magnitude."""
-    outputs = {name: run() for name, run in runs.items()}
-    reference = outputs["ONNX Runtime"] if "ONNX Runtime" in outputs else next(iter(outputs.values()))
-    for name, output in outputs.items():
-        error = np.abs(output - reference).max() / np.abs(reference).max()
-        if not error <= 1e-4:
-            raise SystemExit(f"{name} is wrong: relative error {error:.2g}")
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(count):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
-
-
-def compare(model: onnx.ModelProto, threads: int, count: int) -> list[str]:
-    """Milliseconds of ours, ONNX Runtime, OpenVINO; ours over the faster of them."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    x = np.random.default_rng(0).standard_normal([d.dim_value for d in dims], dtype=np.float32)
-    found = medians(
-        {
-            "ours": ours(model, x, threads),
-            "ONNX Runtime": onnx_runtime(model, x, threads),
-            "OpenVINO": open_vino(model, x, threads),
-        },
-        count,
-    )
-    mine, *others = found.values()
-    return [*(f"{1e3 * s:.3f}" for s in (mine, *others)), f"{mine / min(others):.2f}"]
-
-
 def fusion_gain(model: onnx.ModelProto, count: int) -> str:
     """Time without operator fusion over time with it, one thread."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    x = np.random.default_rng(0).standard_normal([d.dim_value for d in dims], dtype=np.float32)
-    found = medians({"fused": ours(model, x, 1), "apart": ours(model, x, 1, fusion=False)}, count)
-    return f"{found['apart'] / found['fused']:.2f}"
+
+    def run(fusion: bool) -> Run:
+        compiled = compile_model(model, Config.load("pynq-z1"), ["cpu"], CompileOptions(fusion=fusion))
+        return ours(Executor(compiled.artifact), image(model), 1)
+
+    apart, fused = run(fusion=False), run(fusion=True)
+    check([("without fusion", apart()), ("with fusion", fused())], close)
+    return f"{median(apart, count) / median(fused, count):.2f}"
 
 
 def _report(names: Sequence[str], layers: bool, count: int) -> str:
-    header = ("network", "threads", "ours, ms", "ONNX Runtime, ms", "OpenVINO, ms", "ours / faster")
+    header = ("network", "threads", *COLUMNS)
     rows, gains = [], []
     for name in names:
         model = MODELS[name]()
-        rows += [(name, threads, *compare(model, threads, count)) for threads in _THREADS]
+        rows += [(name, threads, *compare(model, threads, count, close, "f32")) for threads in _THREADS]
         gains.append((name, fusion_gain(model, count)))
     parts = [table(header, rows), table(("network", "without fusion / with fusion"), gains)]
     if layers:
         rows = [
-            (layer, threads, *compare(layer_model(layer), threads, 3 * count))
+            (layer, threads, *compare(layer_model(layer), threads, 3 * count, close, "f32"))
             for layer in (*CONVOLUTIONS, *DEPTHWISE)
             for threads in _THREADS
         ]
         parts.append(table(("layer", *header[1:]), rows))
-    versions = f"ONNX Runtime {onnxruntime.__version__}, OpenVINO {openvino.__version__.split('-')[0]}."
-    return "\n\n".join([f"Batch 1, float32, medians of {count} runs. {versions}", *parts])
+    return "\n\n".join([f"Batch 1, float32, medians of {count} runs. {versions()}", *parts])
 
 
 def main() -> None:
