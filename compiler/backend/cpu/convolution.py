@@ -18,7 +18,7 @@ from compiler.ops.compute.indexing import padded_window
 from compiler.ops.registry import Attrs
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
-from compiler.te.tensor import ComputeOp, Tensor, compute, reduce_axis
+from compiler.te.tensor import ComputeOp, IterVar, Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
 from compiler.tune.space import Knobs
 
@@ -26,6 +26,10 @@ from compiler.tune.space import Knobs
 DIRECT = "cpu.direct"
 #: what is outermost around the tiles of an output: channels, rows of pixels, or pixels
 ORDERS = ("channels", "rows", "pixels")
+#: input channels of a vector that is multiplied by lane
+LANES = 4
+# A padded input that is read so many times is stored: a choice costs three instructions, a vector's copy five or six.
+_READ_AGAIN = 2
 # So many multiply-accumulates are written out at most.
 _UNROLLED = 128
 
@@ -54,7 +58,7 @@ def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int],
 
         result = compute(shape, depthwise, "conv2d", tag=WINDOW)
     else:
-        height, width = tileable(shape, processor.registers)
+        height, width = tileable(shape, processor)
         top, left, bottom, right = attrs["pads"]
         bottom = max(bottom, (height - 1) * sh + (kh - 1) * dh + 1 - x.shape[2] - top)
         right = max(right, (width - 1) * sw + (kw - 1) * dw + 1 - x.shape[3] - left)
@@ -83,47 +87,54 @@ class Tile:
     columns: int
 
     @property
-    def registers(self) -> int:
-        """Accumulators, the weights of a step and the input element."""
-        return self.vectors * (self.rows * self.columns + 1) + 1
+    def pixels(self) -> int:
+        """Of all its rows."""
+        return self.rows * self.columns
+
+    def registers(self, by_lane: bool = False) -> int:
+        """Accumulators, the weights of a step and the input element; or by lane every pixel's vector of them."""
+        return self.vectors * (self.pixels + 1) + (self.pixels if by_lane else 1)
 
 
-def tiles(blocks: int, height: int, width: int, registers: int) -> list[Tile]:
+def tiles(blocks: int, height: int, width: int, processor: Processor) -> list[Tile]:
     """The tiles that fit the registers and divide the output, the one expected to be fastest first."""
     found = []
     for vectors in (d for d in range(1, 5) if blocks % d == 0):
-        for columns in (d for d in range(1, registers) if width % d == 0):
+        for columns in (d for d in range(1, processor.registers) if width % d == 0):
             for rows in (d for d in range(1, 5) if height % d == 0):
                 tile = Tile(vectors, rows, columns)
-                if tile.registers <= registers and (rows == 1 or columns == width):
+                fits = tile.registers(processor.by_lane) <= processor.registers
+                if fits and (rows == 1 or columns == width):
                     found.append(tile)
-    return sorted(found, key=_cost)
+    return sorted(found, key=lambda tile: _cost(tile, processor))
 
 
-def _cost(tile: Tile) -> float:
-    """Cycles a multiply-accumulate, relative: two products and two loads a cycle, four cycles until a sum is ready."""
-    pixels = tile.rows * tile.columns
-    products = pixels * tile.vectors
-    return (max(products, pixels + tile.vectors, 8) + 0.3 * (pixels + 2 * tile.vectors)) / products
+def _cost(tile: Tile, processor: Processor) -> float:
+    """Cycles a multiply-accumulate, relative: two products and two loads a cycle, four cycles until a sum is ready; or
+    by lane, where loads take turns with products and one of pixels serves `LANES` steps."""
+    products = tile.pixels * tile.vectors
+    if processor.by_lane:
+        return (max(products, 8) + tile.pixels / LANES + tile.vectors) / products
+    return (max(products, tile.pixels + tile.vectors, 8) + 0.3 * (tile.pixels + 2 * tile.vectors)) / products
 
 
-def tileable(shape: Sequence[int], registers: int) -> tuple[int, int]:
+def tileable(shape: Sequence[int], processor: Processor) -> tuple[int, int]:
     """Height and width, not less than those of an output [N,O/v,H,W,v], for which the tiles waste least."""
     _, blocks, height, width, _ = shape
     sizes = [(h, w) for h in range(height, height + 4) for w in range(width, width + 4)]
-    return min(sizes, key=lambda size: _cost(tiles(blocks, *size, registers)[0]) * math.prod(size))
+    return min(sizes, key=lambda size: _cost(tiles(blocks, *size, processor)[0], processor) * math.prod(size))
 
 
 def tile_of(blocks: int, height: int, width: int, processor: Processor, knobs: Knobs) -> Tile:
     """The tile that `knobs` choose."""
-    fitting = tiles(blocks, height, width, processor.registers)
+    fitting = tiles(blocks, height, width, processor)
     return Tile(*knobs.choice("tile", [(t.vectors, t.rows, t.columns) for t in fitting]))
 
 
 def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
     """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
     n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    _schedule_padding(schedule)
+    schedule_padding(schedule, unrolled=processor.by_lane)
     _, _, height, width, _ = conv.tensor.shape
     tile = tile_of(o.extent, height, width, processor, knobs)
     oo, oi = out.split(o, factor=tile.vectors)
@@ -139,28 +150,51 @@ def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
     _, co, ch, cw, clane = conv.op.axis  # pyright: ignore[reportAttributeAccessIssue]
     rc, rh, rw, *inner = conv.op.reduce_axis
     window_inside = knobs.choice("reduction", ("window inside", "channels inside")) == "window inside"
-    conv.reorder(*((rc, rh, rw) if window_inside else (rh, rw, rc)), *inner, ch, cw, co, clane)
+    window = (rc, rh, rw) if window_inside else (rh, rw, rc)
+    conv.reorder(*window, *inner, ch, cw, co, clane)
     for axis in (ch, cw, co):
         conv.unroll(axis)
     conv.vectorize(clane)
+    if processor.by_lane and inner:
+        conv.unroll(inner[0])
+        load_vectors(schedule, next(tensor for tensor in conv.op.inputs if tensor.ndim == 5), conv, window[-1])
 
 
-def _schedule_padding(schedule: Schedule) -> None:
-    """Copy a padded input with channels in blocks vector by vector."""
+def load_vectors(schedule: Schedule, source: Tensor, sums: Stage, loop: IterVar) -> None:
+    """Let `sums` read `source` in whole vectors of input channels, loaded in `loop`, and use them lane by lane in loops
+    that are unrolled: one load where broadcasting took as many as there are channels."""
+    vectors = schedule[schedule.cache_read(source, "local", [sums])]
+    vectors.compute_at(sums, loop)
+    *pixels, lane = vectors.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    for axis in pixels:
+        vectors.unroll(axis)
+    vectors.vectorize(lane)
+
+
+def schedule_padding(schedule: Schedule, unrolled: bool = False) -> None:
+    """Copy a padded input that is stored, with channels in blocks, vector by vector; `unrolled`: several at a time."""
     for stage in schedule.stages:
-        if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING and stage.tensor.ndim == 5:
-            n, c, h, _, lane = stage.op.axis
+        stored = isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING and not stage.inlined
+        if stored and stage.tensor.ndim == 5:
+            n, c, h, w, lane = stage.op.axis
             stage.vectorize(lane)
+            if unrolled:
+                _, inside = stage.split(w, factor=max(d for d in range(1, 9) if w.extent % d == 0))
+                stage.unroll(inside)
             parallelize(stage, [n, c, h])
 
 
 def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """Depthwise convolution and pooling: a row's tile of pixels in registers, padding chosen at each load, the window's
-    columns unrolled so that neighbours share loads."""
+    """Depthwise convolution and pooling: a row's tile of pixels in registers, the window's columns unrolled so that
+    neighbours share loads; padding is chosen at each load, or stored where that costs more."""
+    n, c, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    rh, rw = anchor.op.reduce_axis
     for stage in schedule.stages:
         if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING:
-            stage.compute_inline()
-    n, c, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
+            again = rh.extent * h.extent / stage.tensor.shape[2]
+            if not (processor.by_lane and again >= _READ_AGAIN):
+                stage.compute_inline()
+    schedule_padding(schedule, unrolled=processor.by_lane)
     sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
     wo, wi = out.split(w, factor=knobs.choice("columns", sizes[::-1]))
     outer = (c, h) if knobs.choice("order", ORDERS[:2]) == "channels" else (h, c)
@@ -170,7 +204,6 @@ def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Pr
     anchor.compute_at(out, wo)
     parallelize(out, [n, *outer], knobs.choice("tasks", TASKS))
     _, _, _, cw, clane = anchor.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    rh, rw = anchor.op.reduce_axis
     anchor.reorder(rh, rw, cw, clane)
     anchor.unroll(cw)
     if knobs.choice("window", ("unrolled", "loop")) == "unrolled" and cw.extent * rw.extent <= _UNROLLED:

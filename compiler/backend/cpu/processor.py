@@ -15,7 +15,8 @@ class Processor:
     vector_bytes: width of a vector register. registers: how many there are. l1_bytes, l2_bytes: data caches of one
     core. macs_per_cycle: float32 multiply-accumulates. stream_bytes_per_cycle: what one core reads of data that lies in
     no cache of its own. features: LLVM's names of what it has beyond its architecture's base. doubles: whether its
-    vectors hold float64.
+    vectors hold float64. by_lane: whether it multiplies a vector by one lane of another.
+    interleaved: elements of structures that it loads as so many vectors, each of one of them, and stores so.
     """
 
     vector_bytes: int
@@ -25,6 +26,8 @@ class Processor:
     stream_bytes_per_cycle: float = 5.0
     features: frozenset[str] = frozenset()
     doubles: bool = True
+    by_lane: bool = False
+    interleaved: tuple[int, ...] = ()
 
     @property
     def lanes(self) -> int:
@@ -43,7 +46,14 @@ class Processor:
         machine = Machine.get(triple, cpu)
         bits = machine.vector_bits
         wide = bits == 512
-        arm64 = triple is not None and triple.startswith("aarch64")
+        arm64, armv7 = machine.triple.startswith("aarch64"), machine.triple.startswith("arm")
         features = frozenset(name[1:] for name in machine.features.split(",") if name.startswith("+"))
-        doubles = not machine.triple.startswith("arm")
-        return Processor(bits // 8, 32 if wide or arm64 else 16, features=features, doubles=doubles)
+        registers = 32 if wide or arm64 else 16
+        return Processor(
+            bits // 8,
+            registers,
+            features=features,
+            doubles=not armv7,
+            by_lane=arm64 or armv7,
+            interleaved=(2, 3, 4) if arm64 or armv7 else (),
+        )

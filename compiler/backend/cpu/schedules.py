@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import convolution, dense, dot_product, int8, int8_dense, int8_schedules, winograd
+from compiler.backend.cpu import (
+    convolution,
+    dense,
+    dot_product,
+    int8,
+    int8_dense,
+    int8_schedules,
+    transposition,
+    winograd,
+)
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
@@ -37,6 +46,9 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
     schedule = create_schedule(outputs)
     anchor = next((stage for stage in schedule.stages if _has_template(stage)), None)
     if anchor is None or len(outputs) != 1:
+        if len(outputs) == 1 and transposition.applies(schedule, schedule[outputs[0]], processor):
+            transposition.schedule_blocks(schedule[outputs[0]])
+            return schedule
         return default_schedule(outputs)
     assert isinstance(anchor.op, ComputeOp)
     template = _TEMPLATES[anchor.op.tag]

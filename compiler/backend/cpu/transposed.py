@@ -187,7 +187,7 @@ class _Sums:
         self.parts, self._weight = parts, weight
         self._n, self._blocks, _, _, self._lanes = shape
         counts = [part.axis.count for part in parts[0]] if parts else (1, 1)
-        self._counts = tileable((*shape[:2], *counts, self._lanes), processor.registers)
+        self._counts = tileable((*shape[:2], *counts, self._lanes), processor)
         self._before, after = [0, 0], [0, 0]
         for pair in parts:
             for d, (part, count) in enumerate(zip(pair, self._counts, strict=True)):

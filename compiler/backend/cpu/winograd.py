@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.backend.cpu.convolution import tile_of
+from compiler.backend.cpu.convolution import load_vectors, tile_of
 from compiler.backend.cpu.parallel import TASKS, parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr, as_expr, const, eq, logical_and, select
@@ -226,6 +226,10 @@ def schedule_winograd(schedule: Schedule, anchor: Stage, out: Stage, processor: 
     assert isinstance(op, ComputeOp)
     accumulators.reorder(*op.reduce_axis, at, ao, alane)
     _in_registers(accumulators, [at, ao], alane)
+    if processor.by_lane:
+        rc, ri = op.reduce_axis
+        accumulators.unroll(ri)
+        load_vectors(schedule, v.tensor, accumulators, rc)
 
     va, vc, vt, vlane = _axes(v)
     columns = -(-out.tensor.shape[3] // m)

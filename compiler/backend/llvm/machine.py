@@ -39,6 +39,9 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {
     "znver5": (*_VNNI, "avxvnni"),
     "sapphirerapids": (*_VNNI, "avxvnni", "amx-tile", "amx-int8"),
 }
+# Multiply-accumulate as one instruction also where sums follow one another closely (schedules see to sums in between),
+# and instructions ordered with an eye on the registers.
+_TUNING = {"armv7": ("-expand-fp-mlx", "+use-misched")}
 
 _lock = Lock()
 _ready = False
@@ -91,7 +94,8 @@ class Machine:
             raise CodegenError(f"target triple {triple!r} must have four parts, e.g. {arch}-unknown-linux-gnu")
         if opt not in (0, 1, 2, 3):
             raise CodegenError(f"optimisation level {opt!r}; it must be 0, 1, 2 or 3")
-        features = ",".join(f"+{name}" for name in (*_FEATURES[arch], *EXTENSIONS.get(cpu, ())))
+        extensions = (f"+{name}" for name in (*_FEATURES[arch], *EXTENSIONS.get(cpu, ())))
+        features = ",".join((*extensions, *_TUNING.get(arch, ())))
         is_host = cpu == "host"
         if is_host:
             if arch != host_arch:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from compiler.backend.cpu import CpuTarget, winograd
 from compiler.backend.cpu.convolution import tiles
+from compiler.backend.cpu.platforms import PLATFORMS
 from compiler.backend.cpu.processor import Processor
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.interpreter import evaluate
@@ -23,7 +24,9 @@ from runtime.thread_pool import process_pool
 from tests.compiler.cpu.harness import execute, native
 
 AVX2, AVX512 = Processor.of(None, "haswell"), Processor.of(None, "skylake-avx512")
-CPU = {AVX2: "haswell", AVX512: "host"}
+A53, A9 = (Processor.of(kind.triple, kind.cpu) for kind in (PLATFORMS["arm64"], PLATFORMS["armv7"]))
+# Schedules for ARM are right here as well.
+CPU = {AVX2: "haswell", AVX512: "host", A9: "haswell"}
 
 
 def relaid(graph: Graph, target: CpuTarget) -> tuple[Graph, list[FusedGroup]]:
@@ -82,8 +85,8 @@ def cases(draw: st.DrawFn) -> tuple[tuple[int, int, int, int], int, tuple[int, i
     return (draw(st.integers(1, 2)), channels, height, width), outputs, kernel, attrs
 
 
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(cases(), st.sampled_from((AVX2, AVX512)))
+@settings(max_examples=36, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases(), st.sampled_from((AVX2, AVX512, A9)))
 def test_random_convolutions(case: Any, processor: Processor) -> None:
     graph, feeds = convolution(np.random.default_rng(0), *case)
     compare(graph, feeds, processor)
@@ -101,7 +104,8 @@ def test_transforms(
     monkeypatch.setattr(winograd, "choose", lambda x, shape, processor: transform)
     attrs = {"strides": (1, 1), "pads": pads}
     graph, feeds = convolution(np.random.default_rng(1), (2, 16, *size), 32, (3, 3), attrs)
-    compare(graph, feeds, AVX512)
+    for processor in (AVX512, A9):
+        compare(graph, feeds, processor)
 
 
 def test_the_transforms_are_exact_on_integers() -> None:
@@ -130,7 +134,7 @@ def test_blocks_run_through_what_follows_a_convolution() -> None:
 
 
 @pytest.mark.parametrize("outputs", [5, 18, 64, 100, 1000])
-@pytest.mark.parametrize("processor", [AVX2, AVX512], ids=["avx2", "avx512"])
+@pytest.mark.parametrize("processor", [AVX2, AVX512, A9], ids=["avx2", "avx512", "neon"])
 def test_dense(outputs: int, processor: Processor) -> None:
     rng = np.random.default_rng(4)
     graph = Graph("dense")
@@ -142,9 +146,9 @@ def test_dense(outputs: int, processor: Processor) -> None:
 
 
 def test_tiles_fit_the_registers_and_divide_the_output() -> None:
-    for processor in (AVX2, AVX512):
-        for tile in tiles(8, 14, 14, processor.registers):
-            assert tile.registers <= processor.registers
+    for processor in (AVX2, AVX512, A53, A9):
+        for tile in tiles(8, 14, 14, processor):
+            assert tile.registers(processor.by_lane) <= processor.registers
             assert 8 % tile.vectors == 14 % tile.rows == 14 % tile.columns == 0
 
 

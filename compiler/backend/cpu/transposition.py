@@ -1,0 +1,34 @@
+"""Channels into blocks and out of them, by the interleaved loads and stores that some processors have."""
+
+from __future__ import annotations
+
+from compiler.backend.cpu.parallel import parallelize
+from compiler.backend.cpu.processor import Processor
+from compiler.te.schedule import Schedule
+from compiler.te.stage import Stage
+from compiler.te.tensor import ComputeOp
+
+#: the name of the expressions that only change a layout
+NAME = "layout_transform"
+
+
+def applies(schedule: Schedule, stage: Stage, processor: Processor) -> bool:
+    """Whether a group only stores [N,C/b,H,W,b] as [N,C,H,W] or the other way round, and a block is a structure that
+    the processor loads and stores as so many vectors."""
+    if stage.op.name != NAME or len(schedule.stages) != 2:
+        return False
+    plain, blocked = sorted((*stage.op.inputs, stage.tensor), key=lambda tensor: tensor.ndim)
+    return (plain.ndim, blocked.ndim) == (4, 5) and blocked.shape[4] in processor.interleaved
+
+
+def schedule_blocks(out: Stage) -> None:
+    """All channels of a block at once, pixel by pixel; LLVM makes vectors of the pixels, rows without a break."""
+    assert isinstance(out.op, ComputeOp)
+    n, c, h, w, *channel = out.op.axis
+    if not channel:
+        c, inside = out.split(c, factor=out.op.inputs[0].shape[4])
+        channel = [inside]
+    out.reorder(n, c, h, w, *channel)
+    out.unroll(channel[0])
+    out.fuse(h, w)
+    parallelize(out, [n, c])
