@@ -23,7 +23,7 @@ from vdla.driver import CompileOptions, compile_model
 from vdla.models import MODELS
 from vdla.models.layers import CONVOLUTIONS, DEPTHWISE, layer_model
 
-NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn")
+NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm")
 _THREADS = (1, 2)
 
 

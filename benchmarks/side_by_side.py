@@ -33,9 +33,12 @@ _WARM_UP = 5
 
 
 def image(model: onnx.ModelProto) -> np.ndarray:
-    """A seeded input, standard normal, for a model that has one."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    return np.random.default_rng(0).standard_normal([d.dim_value for d in dims], dtype=np.float32)
+    """A seeded input for a model that has one: standard normal, or words of a small vocabulary."""
+    kind = model.graph.input[0].type.tensor_type
+    shape, rng = [d.dim_value for d in kind.shape.dim], np.random.default_rng(0)
+    if kind.elem_type == onnx.TensorProto.INT64:
+        return rng.integers(0, 1000, shape)
+    return rng.standard_normal(shape, dtype=np.float32)
 
 
 def ours(executor: Executor, x: np.ndarray, threads: int) -> Run:
