@@ -1,9 +1,10 @@
 """One loop-IR function as LLVM IR.
 
 Loops are counted, bottom-tested (extents are known and positive).  A ``vectorized`` loop of 2 to 16, of 32 or of 64
-iterations becomes vector instructions where that is safe (see :mod:`compiler.backend.llvm.vectorize`), else a plain loop
-that LLVM may vectorise; ``unrolled`` loops are written out; if the function's attribute ``parallel`` is set, outermost
-``parallel`` loops run on the thread pool (see :mod:`compiler.backend.llvm.outline`); all other kinds run serially.
+iterations becomes vector instructions where that is safe (see :mod:`compiler.backend.llvm.vectorize`), else a plain
+loop that LLVM may vectorise; ``unrolled`` loops are written out; if the function's attribute ``parallel`` is set,
+outermost ``parallel`` loops run on the thread pool (see :mod:`compiler.backend.llvm.outline`); all other kinds run
+serially.
 """
 
 from __future__ import annotations
