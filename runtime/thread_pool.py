@@ -31,7 +31,8 @@ MOST_THREADS = 256
 #: iterations of one loop that fit a range; longer ones run serially
 MOST_ITERATIONS = (1 << 16) - 1
 
-_SPINS = 4000
+# Half a millisecond to two, by how long a processor pauses: longer than what lies between two runs of a network.
+_SPINS = 40000
 _FUTEX = {"x86_64": 202, "aarch64": 98, "arm": 240}
 # Intrinsics, because LLVM has no assembler for processors other than this one here.
 _PAUSE = {

@@ -15,6 +15,7 @@ from compiler.backend.cpu import (
     winograd,
 )
 from compiler.backend.cpu.default_schedule import default_schedule
+from compiler.backend.cpu.prefetch import prefetch_weights
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
 from compiler.te.schedule import Schedule, create_schedule
@@ -61,6 +62,7 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         if _is_epilogue(schedule, anchor, stage):
             stage.compute_inline()
     template(schedule, anchor, out, processor, knobs or Declaration())
+    prefetch_weights(schedule)
     return schedule
 
 

@@ -5,6 +5,7 @@ iterations becomes vector instructions where that is safe (see :mod:`compiler.ba
 loop that LLVM may vectorise; ``unrolled`` loops are written out; if the function's attribute ``parallel`` is set,
 outermost ``parallel`` loops run on the thread pool (see :mod:`compiler.backend.llvm.outline`); all other kinds run
 serially.
+A serial loop may ask for what its next iterations read (see :mod:`compiler.backend.llvm.prefetch`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from compiler.backend.llvm import operations as ops
 from compiler.backend.llvm.machine import Machine
 from compiler.backend.llvm.operations import Builder, Value, number
 from compiler.backend.llvm.outline import emit_parallel
+from compiler.backend.llvm.prefetch import emit_prefetch
 from compiler.backend.llvm.vectorize import can_widen, depends_on, reads_by_remainder, speculatable, stride_of
 from compiler.errors import CodegenError
 from compiler.ir import (
@@ -184,6 +186,7 @@ class FunctionEmitter:
         counter = self.b.phi(ty, s.var.name)
         counter.add_incoming(ir.Constant(ty, 0), before)
         self.vars[s.var] = counter
+        emit_prefetch(self, s)
         self.stmt(s.body)
         following = self.b.add(counter, ir.Constant(ty, 1), flags=("nuw", "nsw"))
         counter.add_incoming(following, self.b.block)

@@ -12,6 +12,7 @@ import pytest
 from compiler import te
 from compiler.arith import Indexer
 from compiler.backend.llvm import compile_functions, llvm_ir
+from compiler.backend.llvm.prefetch import PREFETCH
 from compiler.errors import CodegenError, VerifyError
 from compiler.ir import (
     Allocate,
@@ -118,6 +119,25 @@ def test_register_tile_becomes_vector_code(native: Native) -> None:
     got = np.zeros((32, 32), np.float32)
     native([func])["tiled"](x, y, got)
     assert np.allclose(got, x @ y, atol=1e-4)
+
+
+def test_weights_are_fetched_ahead_once_a_vector(native: Native) -> None:
+    k = te.reduce_axis(40, "k")
+    a, w = te.placeholder((4, 40), "float32", "a"), te.placeholder((40, 16), "float32", "w")
+    c = te.compute((4, 16), lambda i, v: te.sum(a[i, k] * w[k, v], axis=k), "c")
+    s = te.create_schedule(c)
+    i, v = s[c].op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    s[c].reorder(k, i, v)
+    s[c].unroll(i)
+    s[c].vectorize(v)
+    s[c].pragma(k, PREFETCH, ("w", 512))
+    func = lower(s, [a, w, c], "ahead")
+    assert llvm_ir([func]).count('call void @"llvm.prefetch') == 1  # four products read one vector
+    rng = np.random.default_rng(4)
+    data, weights = (rng.standard_normal(t.shape, dtype=np.float32) for t in (a, w))
+    out = np.zeros((4, 16), np.float32)
+    native([func])["ahead"](data, weights, out)
+    np.testing.assert_allclose(out, data @ weights, rtol=1e-5, atol=1e-5)
 
 
 def test_vectorized_reduction_still_sums(native: Native) -> None:
