@@ -150,7 +150,7 @@ def compile_model(
             },
             "memory": {"activations_peak": arena.peak, "activations_sum": arena.total},
             "tensors": [_describe(v, arena) for g in groups for v in g.outputs] if options.keep_tensors else [],
-            "work": {g.name: dataclasses.asdict(group_work(g)) for g in groups},
+            "work": [dataclasses.asdict(group_work(g)) for g in groups],
         },
     )
     return CompiledModel(artifact, clock.times)

@@ -185,8 +185,8 @@ def profile_cpu(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int 
                 times.append([layer.wall_s for layer in profile.layers])
     work: Any = artifact.info["work"]
     groups = []
-    for layer, seconds in zip(profile.layers, zip(*times, strict=True), strict=True):
-        operations, moved = work[layer.name]["operations"], work[layer.name]["bytes"]
+    for layer, seconds, one in zip(profile.layers, zip(*times, strict=True), work, strict=True):
+        operations, moved = one["operations"], one["bytes"]
         floor = max(operations / roofs.operations, moved / roofs.bytes)
         groups.append(GroupTime(layer.name, layer.op, statistics.median(seconds), operations, moved, floor))
     memory: Any = artifact.info["memory"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compiler.graph.fuse import FusedGroup
-from compiler.graph.ir import Node
+from compiler.graph.ir import Node, Value
 
 
 @dataclass(frozen=True)
@@ -75,4 +75,12 @@ def group_work(group: FusedGroup) -> Work:
         if node.op not in _MOVES:
             count = _OPERATIONS.get(node.op)
             operations += math.prod(node.output.shape) if count is None else count(node)
-    return Work(operations, sum(value.nbytes for value in (*group.inputs, *group.outputs)))
+    return Work(operations, sum(value.nbytes for value in group.outputs) + sum(_read(group, v) for v in group.inputs))
+
+
+def _read(group: FusedGroup, value: Value) -> int:
+    """Bytes of an input that are read: of a table from which elements are gathered no more than those."""
+    users = [node for node in group.nodes if value in node.inputs]
+    if any(node.op != "gather" or node.inputs[0] is not value for node in users):
+        return value.nbytes
+    return min(value.nbytes, sum(node.output.nbytes for node in users))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from compiler.arith import linear_form
+from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.vector_convolution import LANES
 from compiler.ir import Call, Expr, Load, walk_expr
 from compiler.ops.compute import PADDING
@@ -21,6 +22,8 @@ from compiler.te.tensor import ComputeOp, IterVar, Tensor
 _CHEAP_RECOMPUTE = 4
 # Functions that cost tens of instructions: never computed twice.
 _EXPENSIVE = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "pow"})
+# Multiply-accumulates of one step of a recurrence that are worth starting threads for.
+_WORTH_THREADS = 1 << 17
 # Accumulators that run side by side: enough to hide the latency of an addition.
 _SHORT_TILE = 4
 _LONG_TILE = 8
@@ -35,6 +38,8 @@ def default_schedule(outputs: Sequence[Tensor]) -> Schedule:
         if isinstance(stage.op, ComputeOp) and stage.op.reduce_axis:
             tile = _arrange(stage)
             _attach(schedule, stage, tile)
+    for stage in schedule.stages:
+        _vectorize_functions(stage)
     return schedule
 
 
@@ -97,7 +102,8 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
     op = stage.op
     assert isinstance(op, ComputeOp)
     loads = list(_loads(op))
-    data, reduce = list(op.axis), list(op.reduce_axis)
+    time = 0 if stage.scan is None else 1  # a recurrence makes one step at a time
+    data, reduce = list(op.axis[time:]), list(op.reduce_axis)
     if not data:
         return None
     last = data[-1]
@@ -127,8 +133,26 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
         stage.vectorize(lane)
         outer.append(vectors)
         inside[-1] = lane
+        side = next((axis for axis in reversed(outer) if axis.extent > 1), None)
+        if tiled is None and side is not None:  # nothing is reused: vectors accumulate side by side
+            outer[outer.index(side)], inner = stage.split(side, factor=_divisor(side.extent, _LONG_TILE))
+            stage.unroll(inner)
+            inside.insert(0, inner)
     stage.reorder(*outer, *reduce, *inside)
+    if stage.scan is not None and _points(op) >= _WORTH_THREADS * op.axis[0].extent:
+        parallelize(stage, outer)
     return None if tiled is None else (tiled, size)
+
+
+def _vectorize_functions(stage: Stage) -> None:
+    """Compute exponentials and the like in vectors, where whole ones fit: they are long, and LLVM is wary of them."""
+    op = stage.op
+    if not isinstance(op, ComputeOp) or stage.inlined or op.reduce_axis or not op.axis or not _is_expensive(op.body):
+        return
+    last = op.axis[-1]
+    lanes = next((lanes for lanes in LANES if last.extent % lanes == 0), 1)
+    if lanes > 1 and stage.leaf_iter_vars[-1] is last:
+        stage.vectorize(stage.split(last, factor=lanes)[1])
 
 
 def _reuses(streams: Sequence[Load], loads: Sequence[Load], axis: IterVar) -> bool:

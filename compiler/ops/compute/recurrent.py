@@ -41,8 +41,11 @@ def _clipper(attrs: Attrs) -> _Function:
     return (lambda x: x) if limit is None else (lambda x: clamp(x, -float(limit), float(limit)))
 
 
-class _Layer:
-    """The parts that the layers share. State t is that after t steps; state 0 is the initial one."""
+class Layer:
+    """The parts that the layers share. State t is that after t steps; state 0 is the initial one.
+
+    A target may have one of its own, which multiplies with the recurrent weight otherwise.
+    """
 
     def __init__(self, inputs: Sequence[Tensor], attrs: Attrs, names: str) -> None:
         self.x, self.r = inputs[:2]
@@ -77,9 +80,9 @@ class _Layer:
 
 
 @register_compute("lstm")
-def lstm(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+def lstm(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType, kind: type[Layer] = Layer) -> Tensor:
     """Hidden and cell state after every step."""
-    layer = _Layer(inputs, attrs, "hc")
+    layer = kind(inputs, attrs, "hc")
     h, c = layer.states
     f, g, last = _functions(attrs)
     clip, width = _clipper(attrs), layer.width
@@ -114,9 +117,9 @@ def lstm(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
 
 
 @register_compute("gru")
-def gru(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+def gru(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType, kind: type[Layer] = Layer) -> Tensor:
     """The state after every step."""
-    layer = _Layer(inputs, attrs, "h")
+    layer = kind(inputs, attrs, "h")
     bias, (h,) = inputs[3], layer.states
     f, g = _functions(attrs)
     clip, width = _clipper(attrs), layer.width
@@ -144,11 +147,15 @@ def gru(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
 
 
 @register_compute("rnn")
-def rnn(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
+def rnn(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType, kind: type[Layer] = Layer) -> Tensor:
     """The state after every step."""
-    layer = _Layer(inputs, attrs, "h")
+    layer = kind(inputs, attrs, "h")
     (h,), (f,), clip = layer.states, _functions(attrs), _clipper(attrs)
     product = layer.product(lambda t, n, k: h[t - 1, n, k], 0, layer.width, "product")
     new_h = compute(layer.shape, lambda t, n, j: f(clip(layer.input(t, n, j) + product[t, n, j])), "new_h")
     (states,) = layer.run([new_h])
     return compute(output.shape, lambda t, n, j: states[layer.at(t), n, j], "rnn")
+
+
+#: the layers by operator, for a target with a `Layer` of its own
+LAYERS = {"lstm": lstm, "gru": gru, "rnn": rnn}

@@ -14,6 +14,7 @@ and every target that compiles tensor expressions can then run it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from compiler.ops.registry import Attrs, TensorType
 from compiler.te.tensor import PlaceholderOp, Tensor
 
 ComputeFunction = Callable[[Sequence[Tensor], Attrs, TensorType], Tensor]
+_Function = TypeVar("_Function", bound=ComputeFunction)
 
 # The tag of stages that only surround a tensor with padding: read many times by a window, they are worth storing.
 PADDING = "padding"
@@ -31,10 +33,10 @@ WINDOW = "window"
 _COMPUTES: dict[str, ComputeFunction] = {}
 
 
-def register_compute(name: str, *, replace: bool = False) -> Callable[[ComputeFunction], ComputeFunction]:
+def register_compute(name: str, *, replace: bool = False) -> Callable[[_Function], _Function]:
     """Decorator: the function computes operator `name`; GraphError when it has a compute and `replace` is not given."""
 
-    def add(function: ComputeFunction) -> ComputeFunction:
+    def add(function: _Function) -> _Function:
         if name in _COMPUTES and not replace:
             raise GraphError(f"operator '{name}' already has a tensor expression; replace=True replaces it")
         _COMPUTES[name] = function
