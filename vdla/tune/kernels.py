@@ -90,7 +90,7 @@ class TunedKernels:
     def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
         """The decisions of a group's schedule.  Raises DatabaseError when the record is not legal."""
         space = target.space(group)
-        if space is None or len(space) < 2:
+        if space is None or space.size < 2:
             return None
         name = workload(group)
         platform = platform_of(target.name if is_platform(target.name) else "cpu")

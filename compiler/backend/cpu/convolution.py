@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.backend.cpu.parallel import TASKS, parallelize
+from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr
 from compiler.ops.compute import PADDING, WINDOW
@@ -24,14 +24,10 @@ from compiler.tune.space import Knobs
 
 #: the tag of a dense convolution's stage
 DIRECT = "cpu.direct"
-#: what is outermost around the tiles of an output: channels, rows of pixels, or pixels
-ORDERS = ("channels", "rows", "pixels")
 #: input channels of a vector that is multiplied by lane
 LANES = 4
-# A padded input that is read so many times is stored: a choice costs three instructions, a vector's copy five or six.
-_READ_AGAIN = 2
-# So many multiply-accumulates are written out at most.
-_UNROLLED = 128
+# Sums side by side that keep the multipliers busy most of the time.
+_FEWEST = 6
 
 
 def blocked_conv2d(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int], processor: Processor) -> Tensor:
@@ -109,6 +105,20 @@ def tiles(blocks: int, height: int, width: int, processor: Processor) -> list[Ti
     return sorted(found, key=lambda tile: _cost(tile, processor))
 
 
+def tiles_to_try(blocks: int, height: int, width: int, processor: Processor) -> list[Tile]:
+    """All tiles that may be fast, the one expected to be fastest first: also those of several rows and some columns.
+    Less than `_FEWEST` sums leave the multipliers waiting for each other most of the time."""
+    found = tiles(blocks, height, width, processor)
+    for vectors in (d for d in range(1, 9) if blocks % d == 0):
+        for rows in (d for d in range(1, processor.registers) if height % d == 0):
+            for columns in (d for d in range(1, processor.registers) if width % d == 0):
+                tile = Tile(vectors, rows, columns)
+                if tile.registers(processor.by_lane) <= processor.registers and tile not in found:
+                    found.append(tile)
+    enough = [tile for tile in found if tile.vectors * tile.pixels >= _FEWEST]
+    return sorted(enough, key=lambda tile: _cost(tile, processor)) if enough else found
+
+
 def _cost(tile: Tile, processor: Processor) -> float:
     """Cycles a multiply-accumulate, relative: two products and two loads a cycle, four cycles until a sum is ready; or
     by lane, where loads take turns with products and one of pixels serves `LANES` steps."""
@@ -129,35 +139,6 @@ def tile_of(blocks: int, height: int, width: int, processor: Processor, knobs: K
     """The tile that `knobs` choose."""
     fitting = tiles(blocks, height, width, processor)
     return Tile(*knobs.choice("tile", [(t.vectors, t.rows, t.columns) for t in fitting]))
-
-
-def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """Tile `out`, the last stage of the group, and compute the convolution and its tile's epilogue in registers."""
-    n, o, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    schedule_padding(schedule, unrolled=processor.by_lane)
-    _, _, height, width, _ = conv.tensor.shape
-    tile = tile_of(o.extent, height, width, processor, knobs)
-    oo, oi = out.split(o, factor=tile.vectors)
-    ho, hi = out.split(h, factor=tile.rows)
-    wo, wi = out.split(w, factor=tile.columns)
-    outer = {"channels": (oo, ho, wo), "rows": (ho, oo, wo), "pixels": (ho, wo, oo)}[knobs.choice("order", ORDERS)]
-    out.reorder(n, *outer, hi, wi, oi, lane)
-    for axis in (hi, wi, oi):
-        out.unroll(axis)
-    out.vectorize(lane)
-    conv.compute_at(out, outer[2])
-    parallelize(out, [n, *outer[:2]], knobs.choice("tasks", TASKS))
-    _, co, ch, cw, clane = conv.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    rc, rh, rw, *inner = conv.op.reduce_axis
-    window_inside = knobs.choice("reduction", ("window inside", "channels inside")) == "window inside"
-    window = (rc, rh, rw) if window_inside else (rh, rw, rc)
-    conv.reorder(*window, *inner, ch, cw, co, clane)
-    for axis in (ch, cw, co):
-        conv.unroll(axis)
-    conv.vectorize(clane)
-    if processor.by_lane and inner:
-        conv.unroll(inner[0])
-        load_vectors(schedule, next(tensor for tensor in conv.op.inputs if tensor.ndim == 5), conv, window[-1])
 
 
 def load_vectors(schedule: Schedule, source: Tensor, sums: Stage, loop: IterVar) -> None:
@@ -182,30 +163,3 @@ def schedule_padding(schedule: Schedule, unrolled: bool = False) -> None:
                 _, inside = stage.split(w, factor=max(d for d in range(1, 9) if w.extent % d == 0))
                 stage.unroll(inside)
             parallelize(stage, [n, c, h])
-
-
-def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """Depthwise convolution and pooling: a row's tile of pixels in registers, the window's columns unrolled so that
-    neighbours share loads; padding is chosen at each load, or stored where that costs more."""
-    n, c, h, w, lane = out.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    rh, rw = anchor.op.reduce_axis
-    for stage in schedule.stages:
-        if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING:
-            again = rh.extent * h.extent / stage.tensor.shape[2]
-            if not (processor.by_lane and again >= _READ_AGAIN):
-                stage.compute_inline()
-    schedule_padding(schedule, unrolled=processor.by_lane)
-    sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
-    wo, wi = out.split(w, factor=knobs.choice("columns", sizes[::-1]))
-    outer = (c, h) if knobs.choice("order", ORDERS[:2]) == "channels" else (h, c)
-    out.reorder(n, *outer, wo, wi, lane)
-    out.unroll(wi)
-    out.vectorize(lane)
-    anchor.compute_at(out, wo)
-    parallelize(out, [n, *outer], knobs.choice("tasks", TASKS))
-    _, _, _, cw, clane = anchor.op.axis  # pyright: ignore[reportAttributeAccessIssue]
-    anchor.reorder(rh, rw, cw, clane)
-    anchor.unroll(cw)
-    if knobs.choice("window", ("unrolled", "loop")) == "unrolled" and cw.extent * rw.extent <= _UNROLLED:
-        anchor.unroll(rw)
-    anchor.vectorize(clane)

@@ -17,13 +17,17 @@ from compiler.ops import get_op
 from compiler.ops.compute import compute_of
 from compiler.ops.registry import Attrs, TensorType
 from compiler.te.tensor import ComputeOp, Tensor
+from compiler.tune.space import Knobs
 
 # Expressions of the same meaning that run faster here than the general ones.
 _PREFERRED: Mapping[str, Callable[[Sequence[Tensor], Attrs, TensorType], Tensor]] = {"conv2d": vector_conv2d}
 
 
-def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor) -> Tensor:
-    """The tensor expression of one node; CompileError where layouts or a plug-in's compute do not fit."""
+def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor, knobs: Knobs) -> Tensor:
+    """The tensor expression of one node; CompileError where layouts or a plug-in's compute do not fit.
+
+    knobs: decide between expressions of the same meaning.
+    """
     inputs = [tensors[value] for value in node.inputs]
     attrs = get_op(node.op).bind(node.attrs)
     stored = TensorType(node.output.storage_shape, node.output.dtype)
@@ -31,7 +35,7 @@ def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor
     if integer is not None:
         result = integer
     elif node.op == "conv2d" and _blocked_convolution(node):
-        result = _convolution(node, inputs, attrs, stored.shape, processor)
+        result = _convolution(node, inputs, attrs, stored.shape, processor, knobs)
     elif node.op == "dense" and not is_plain(node.inputs[1].layout) and is_plain(node.inputs[0].layout):
         result = packed_dense(inputs, stored.shape[1], processor.lanes)
     elif node.op in BLOCK_PRESERVING and _same_blocks(node):
@@ -49,11 +53,13 @@ def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor
 
 
 def _convolution(
-    node: Node, inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int], processor: Processor
+    node: Node, inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int], processor: Processor, knobs: Knobs
 ) -> Tensor:
     x, w = node.inputs[0], node.inputs[1]
     if w.const is not None and not is_plain(x.layout) and winograd.applies(w.shape[2:], attrs):
-        transform = winograd.choose(x.shape, node.output.shape, processor)
+        found = winograd.algorithms(x.shape, node.output.shape, processor)
+        by_name = {"direct" if transform is None else transform.name: transform for transform in found}
+        transform = by_name[knobs.alternative("algorithm", tuple(by_name))]
         if transform is not None:
             return winograd.winograd_conv2d(inputs, w.const, attrs, shape, transform)
     return blocked_conv2d(inputs, attrs, shape, processor)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from compiler.backend.cpu import (
     convolution,
     dense,
+    direct,
     dot_product,
     int8,
     int8_dense,
     int8_schedules,
     transposition,
+    window,
     winograd,
 )
 from compiler.backend.cpu.default_schedule import default_schedule
@@ -25,8 +27,8 @@ from compiler.tune.declaration import Declaration
 from compiler.tune.space import Knobs
 
 _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], None]] = {
-    convolution.DIRECT: convolution.schedule_direct,
-    WINDOW: convolution.schedule_window,
+    convolution.DIRECT: direct.schedule_direct,
+    WINDOW: window.schedule_window,
     dense.DENSE: dense.schedule_dense,
     int8.MATRIX: int8_schedules.schedule_matrix,
     **dict.fromkeys(dot_product.CONVOLUTIONS, int8_schedules.schedule_dot),

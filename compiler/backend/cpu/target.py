@@ -32,7 +32,7 @@ from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
 from compiler.te.schedule import create_schedule
 from compiler.te.tensor import Tensor, placeholder
-from compiler.tune.declaration import Declaration
+from compiler.tune.declaration import Declaration, declare
 from compiler.tune.space import ConfigSpace, Knobs
 
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
@@ -77,6 +77,7 @@ class CpuTarget(Target):
         self._tuned = tuned
         self.processor = processor or Processor.of()
         self._lowered: dict[Hashable, PrimFunc] = {}
+        self._known: dict[Hashable, Knobs | None] = {}
         self._layouts = BlockedLayouts(self.processor.lanes, lambda node: node.target == name)
         self._int8_layouts = Int8Layouts(self.processor, lambda node: node.target == name)
 
@@ -104,12 +105,12 @@ class CpuTarget(Target):
         """
         if options:
             raise CodegenError(f"target '{self.name}' has no compile option {sorted(options)}; it has context")
-        tensors, outputs = self._expressions(group)
+        knobs = self._decisions(group)
+        tensors, outputs = self._expressions(group, knobs)
         args, tables = _arguments(group, outputs, tensors)
         key = signature(group), tuple(table.dtype for table in tables)
         known = self._lowered.get(key)
         if known is None:
-            knobs = None if self._tuned is None else self._tuned.knobs(self, group)
             schedule = schedule_group(outputs, self.processor, knobs)
             symbol = symbol_of(group.output.name)
             func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
@@ -126,16 +127,29 @@ class CpuTarget(Target):
 
     def space(self, group: FusedGroup) -> ConfigSpace | None:
         """The schedules that the group's template offers, its first point the default; None without a template."""
-        _, outputs = self._expressions(group)
-        declaration = Declaration()
-        schedule_group(outputs, self.processor, declaration)
-        return declaration.space() if declaration.knobs else None
 
-    def _expressions(self, group: FusedGroup) -> tuple[dict[Value, Tensor], list[Tensor]]:
+        def template(knobs: Knobs) -> None:
+            _, outputs = self._expressions(group, knobs)
+            schedule_group(outputs, self.processor, knobs)
+
+        first = Declaration()
+        template(first)
+        return declare(template) if first.knobs else None
+
+    def _decisions(self, group: FusedGroup) -> Knobs:
+        """What is known to be good for a group, or expected to be fastest."""
+        key = signature(group)
+        if self._tuned is None:
+            return Declaration()
+        if key not in self._known:
+            self._known[key] = self._tuned.knobs(self, group)
+        return self._known[key] or Declaration()
+
+    def _expressions(self, group: FusedGroup, knobs: Knobs) -> tuple[dict[Value, Tensor], list[Tensor]]:
         """The tensors of a group's values, and those of its outputs."""
         tensors = {value: placeholder(value.storage_shape, value.dtype, _c_name(value.name)) for value in group.inputs}
         for node in group.nodes:
-            tensors[node.output] = expression(node, tensors, self.processor)
+            tensors[node.output] = expression(node, tensors, self.processor, knobs)
         return tensors, [tensors[value] for value in group.outputs]
 
 

@@ -8,13 +8,16 @@ matrix products; weights are transformed when the network is compiled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from compiler.backend.cpu.convolution import load_vectors, tile_of
-from compiler.backend.cpu.parallel import TASKS, parallelize
+from compiler.backend.cpu.convolution import LANES, Tile, load_vectors, tiles_to_try
+from compiler.backend.cpu.direct import CODE_SIZE, in_registers
+from compiler.backend.cpu.nest import Nest
+from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr, as_expr, const, eq, logical_and, select
 from compiler.ops.compute import PADDING, constant
@@ -23,7 +26,7 @@ from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
-from compiler.tune.space import Knobs
+from compiler.tune.space import Knobs, Values
 
 WINOGRAD = "cpu.winograd"
 
@@ -36,6 +39,11 @@ class Transform:
     input: tuple[tuple[float, ...], ...]
     weight: tuple[tuple[float, ...], ...]
     output: tuple[tuple[float, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """As it is written."""
+        return f"F({self.m}x{self.m})"
 
     @property
     def alpha(self) -> int:
@@ -84,10 +92,10 @@ def applies(kernel: Sequence[int], attrs: Attrs) -> bool:
     return tuple(kernel) == (3, 3) and attrs["strides"] == attrs["dilations"] == (1, 1) and attrs["groups"] == 1
 
 
-def choose(x: Sequence[int], shape: Sequence[int], processor: Processor) -> Transform | None:
-    """The transform expected to be fastest for x [N,C,H,W] -> `shape` [N,O,H',W']; None: the direct sum is."""
-    costs = {transform: _cycles(transform, x, shape, processor) for transform in (None, F2, F4)}
-    return min(costs, key=lambda transform: costs[transform])
+def algorithms(x: Sequence[int], shape: Sequence[int], processor: Processor) -> list[Transform | None]:
+    """The transforms for x [N,C,H,W] -> `shape` [N,O,H',W'] and None, the direct sum; the one expected to be fastest
+    first."""
+    return sorted((None, F2, F4), key=lambda transform: _cycles(transform, x, shape, processor))
 
 
 def _cycles(transform: Transform | None, x: Sequence[int], shape: Sequence[int], processor: Processor) -> float:
@@ -128,7 +136,7 @@ def winograd_conv2d(
     m, alpha = transform.m, transform.alpha
     rows, columns = -(-height // m), -(-width // m)
     top, left, _, _ = attrs["pads"]
-    u = constant(transform.weights(weight, x.shape[4], lanes), "transformed")
+    u = constant(_transformed(transform, _Same(weight), x.shape[4], lanes), "transformed")
 
     def pixel(n: Expr, c: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
         inside = logical_and(h >= top, h < top + x.shape[2], w >= left, w < left + x.shape[3])
@@ -170,6 +178,25 @@ def winograd_conv2d(
     return compute(shape, lambda n, o, h, w, k: result[n, o, h, w, k] + inputs[2][o * lanes + k], "conv2d_bias")
 
 
+class _Same:
+    """An array that is equal to itself alone."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.array is self.array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+
+@lru_cache(maxsize=2)
+def _transformed(transform: Transform, weight: _Same, block_in: int, block_out: int) -> np.ndarray:
+    """The transformed weights; kept, since tuning asks for the same ones with every schedule."""
+    return transform.weights(weight.array, block_in, block_out)
+
+
 def _combine(matrix: Sequence[Sequence[float]], row: Expr, element: Callable[[int], Expr]) -> Expr:
     """Row `row` of `matrix` times the elements, zeros left out; `row` is decided when its loop is unrolled."""
     result: Expr | None = None
@@ -204,57 +231,62 @@ def schedule_winograd(schedule: Schedule, anchor: Stage, out: Stage, processor: 
     ho, hi = out.split(h, factor=m)
     wo, wi = out.split(w, factor=m)
     out.reorder(n, o, ho, wo, hi, wi, lane)
-    _in_registers(out, [hi, wi], lane)
+    in_registers(out, [hi, wi], lane)
     half_y.compute_at(out, wo)
     _, _, yi, yk, ylane = _axes(half_y)
-    _in_registers(half_y, [yi, yk], ylane)
-    parallelize(out, [n, o, ho])
+    in_registers(half_y, [yi, yk], ylane)
+    outward = knobs.choice("output order", ("channels", "rows"))
+    if outward == "rows":
+        out.reorder(n, ho, o)
+    parallelize(out, [n, o, ho] if outward == "channels" else [n, ho, o])
 
-    tasks = knobs.choice("tasks", TASKS)
     a, po, t, plane = _axes(products)
-    tile = tile_of(po.extent, 1, t.extent, processor, knobs)
+    blocks, tiles = po.extent, t.extent
+    fitting = tiles_to_try(blocks, 1, tiles, processor)
+
+    def sizes(at: Values) -> Mapping[str, int]:
+        return {"o": blocks // at["tile"][0], "t": tiles // at["tile"][2]}
+
+    tile = Tile(*knobs.choice("tile", [(f.vectors, f.rows, f.columns) for f in fitting]))
+    nest = Nest.ask(knobs, sizes, ("ot", "to"))
+    rc, ri = accumulators.op.reduce_axis
+    unrolls = (LANES, 1, 2) if processor.by_lane else (1, 2, 4, 8)
+    unroll = knobs.choice("unroll", [u for u in unrolls if ri.extent % u == 0])
+    knobs.require("unrolled code is short", lambda at: math.prod(at["tile"]) * at["unroll"] <= CODE_SIZE)
     oo, oi = products.split(po, factor=tile.vectors)
     to, ti = products.split(t, factor=tile.columns)
-    channels_outside = knobs.choice("order", ("channels", "tiles")) == "channels"
-    outer = (oo, to) if channels_outside else (to, oo)
-    products.reorder(a, *outer, ti, oi, plane)
-    _in_registers(products, [ti, oi], plane)
-    accumulators.compute_at(products, outer[1])
-    parallelize(products, [a, outer[0]], tasks)
+    loops = nest.arrange(products, {"o": oo, "t": to})
+    products.reorder(a, *loops, ti, oi, plane)
+    in_registers(products, (ti, oi), plane)
+    accumulators.compute_at(products, nest.parallelize(products, a, loops, len(loops) - 1))
     _, ao, at, alane = _axes(accumulators)
-    op = accumulators.op
-    assert isinstance(op, ComputeOp)
-    accumulators.reorder(*op.reduce_axis, at, ao, alane)
-    _in_registers(accumulators, [at, ao], alane)
-    if processor.by_lane:
-        rc, ri = op.reduce_axis
-        accumulators.unroll(ri)
+    step, written = accumulators.split(ri, factor=unroll)
+    accumulators.unroll(written)
+    accumulators.reorder(rc, step, written, at, ao, alane)
+    in_registers(accumulators, (at, ao), alane)
+    if processor.by_lane and unroll == LANES:
         load_vectors(schedule, v.tensor, accumulators, rc)
 
     va, vc, vt, vlane = _axes(v)
     columns = -(-out.tensor.shape[3] // m)
     vo, vi = v.split(vt, factor=columns)
     v.reorder(vc, vo, vi, va, vlane)
-    _in_registers(v, [va], vlane)
+    in_registers(v, [va], vlane)
     half_v.compute_at(v, vi)
     _, _, hi_, hk, hlane = _axes(half_v)
-    _in_registers(half_v, [hi_, hk], hlane)
+    in_registers(half_v, [hi_, hk], hlane)
     source.compute_at(v, vi)
     _, _, sh, sw, slane = _axes(source)
-    _in_registers(source, [sh, sw], slane)
-    parallelize(v, [vc, vo])
+    in_registers(source, [sh, sw], slane)
+    inward = knobs.choice("input order", ("channels", "rows"))
+    if inward == "rows":
+        v.reorder(vo, vc)
+    parallelize(v, [vc, vo] if inward == "channels" else [vo, vc])
 
 
 def _axes(stage: Stage):
     assert isinstance(stage.op, ComputeOp)
     return stage.op.axis
-
-
-def _in_registers(stage: Stage, unrolled: Sequence, lane) -> None:
-    """Unroll the loops over registers, each of them a vector."""
-    for axis in unrolled:
-        stage.unroll(axis)
-    stage.vectorize(lane)
 
 
 def _reads(schedule: Schedule, stage: Stage, name: str) -> Stage:

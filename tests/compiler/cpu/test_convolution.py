@@ -101,7 +101,7 @@ def test_transforms(
     size: tuple[int, int],
     pads: tuple[int, int, int, int],
 ) -> None:
-    monkeypatch.setattr(winograd, "choose", lambda x, shape, processor: transform)
+    monkeypatch.setattr(winograd, "algorithms", lambda x, shape, processor: [transform])
     attrs = {"strides": (1, 1), "pads": pads}
     graph, feeds = convolution(np.random.default_rng(1), (2, 16, *size), 32, (3, 3), attrs)
     for processor in (AVX512, A9):
