@@ -92,8 +92,7 @@ def deploy(
     if output.suffix not in SUFFIXES:
         raise UsageError(f"{output}: a network is deployed as a shared library (.so) or an object (.o)")
     kind = platform_of(platform)
-    if not output.parent.is_dir():
-        raise UsageError(f"cannot write {output}: {output.parent} is not a folder")
+    _check_place(output)
     source = model_source(str(model), batch) if isinstance(model, str | Path) else model
     check_calibration(calibration, [platform], integer)
     if calibration is None and isinstance(model, str):
@@ -137,3 +136,16 @@ def deploy(
         passes=tuple(clock.times),
         tuning={} if tuned is None else tuning_info(tuned),
     )
+
+
+def _check_place(output: Path) -> None:
+    """UsageError where a library and its header cannot be written, before the work."""
+    if not output.parent.is_dir():
+        raise UsageError(f"cannot write {output}: {output.parent} is not a folder")
+    for path in (output, output.with_suffix(".h")):
+        if path.is_dir():
+            raise UsageError(f"cannot write {path}: it is a folder")
+    try:
+        tempfile.TemporaryDirectory(dir=output.parent).cleanup()
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from error

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from compiler.backend.aot import ABI_VERSION, LinkError, header
 from compiler.errors import CodegenError, TargetError
@@ -138,8 +140,53 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         deploy(models.mlp(), tmp_path / "x.so", platform="arm64:cortex-z1")
     with pytest.raises(UsageError, match="is not a folder"):
         deploy(models.mlp(), tmp_path / "nowhere" / "x.so")
+    (tmp_path / "folder.so").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write .*folder.so: it is a folder"):
+        deploy(models.mlp(), tmp_path / "folder.so")
+    (tmp_path / "folder.so").rmdir()
+    with pytest.raises(UsageError, match=r"cannot write /proc/x.so: "):
+        deploy(models.mlp(), "/proc/x.so")
     with pytest.raises(CodegenError, match="'1st' is not a C identifier"):
         deploy(models.mlp(), tmp_path / "x.so", prefix="1st")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_memory_for_an_instance(tmp_path: Path) -> None:
+    side = 4096  # the value between two products is 64 MiB
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [1, side], np.ones(side, np.float32))
+    nodes = [
+        helper.make_node("MatMul", ["x", "y"], ["product"]),
+        helper.make_node("MatMul", ["scale", "product"], ["out"]),
+    ]
+    shapes = {"x": [side, 1], "y": [1, side], "out": [1, side]}
+    infos = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    graph = helper.make_graph(nodes, "hungry", [infos["x"], infos["y"]], [infos["out"]], [scale])
+    hungry = deploy(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "hungry.so")
+    code = f"""
+import re, resource
+import runtime.shared_library
+from runtime.errors import ArtifactError
+used = int(re.search(r"VmData:\\s*(\\d+)", open("/proc/self/status").read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (32 << 20), used + (32 << 20)))
+try:
+    runtime.shared_library.load({str(hungry.path)!r})
+except ArtifactError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "the workspace cannot be allocated (code 2)" in said
+
+
+def test_mistakes_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for target, message in (("arm64:cortex-z1", "no processor 'cortex-z1' of arm64"), ("armv9", "armv9")):
+        assert run_cli(["compile", "mlp", "--target", target, "-o", str(tmp_path / "x.so")]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert run_cli(["compile", "mlp", "--target", "armv7", "-o", str(tmp_path / "x.so")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "gcc-arm-linux-gnueabihf" in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
