@@ -8,6 +8,7 @@ model (of another workload or machine): the new trees then correct its scores.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +16,8 @@ import numpy as np
 
 from compiler.tune.errors import TuneError
 
-# Shallow trees, each of a part of the rows and columns: the first models learn from a batch or two, and trees of depth 5
-# on everything, which order hundreds of points better, led the search astray twice as long.
+# Shallow trees, each of a part of the rows and columns: the first models learn from a batch or two, where trees of
+# depth 5 on everything led the search astray for twice as long.
 _PARAMETERS = {
     "max_depth": 3,
     "eta": 0.2,
@@ -48,6 +49,19 @@ class CostModel(Protocol):
         ...
 
 
+class Base(Protocol):
+    """What a model may start from: scores by the same features."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it can predict."""
+        ...
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Scores, float [points]."""
+        ...
+
+
 class XGBoostModel:
     """Boosted trees.
 
@@ -58,9 +72,7 @@ class XGBoostModel:
         base: a trained model to start from.
     """
 
-    def __init__(
-        self, objective: str = "rank", seed: int = 0, rounds: int = 60, base: XGBoostModel | None = None
-    ) -> None:
+    def __init__(self, objective: str = "rank", seed: int = 0, rounds: int = 60, base: Base | None = None) -> None:
         if objective not in ("rank", "regression"):
             raise TuneError(f"no objective '{objective}'; there are rank and regression")
         if base is not None and not base.trained:
@@ -75,21 +87,26 @@ class XGBoostModel:
         """Whether it has learnt, or starts from a model that has."""
         return self._booster is not None or self._base is not None
 
-    def fit(self, features: np.ndarray, costs: np.ndarray) -> None:
-        """Train anew on all that is known.  Without one success there is nothing to learn, and nothing changes."""
+    def fit(self, features: np.ndarray, costs: np.ndarray, groups: Sequence[int] = ()) -> None:
+        """Train anew on all that is known.  Without one success there is nothing to learn, and nothing changes.
+
+        ``groups``: how many points belong to each workload, when there are several: costs are compared within one.
+        """
         finite = np.isfinite(costs)
         if not finite.any():
             return
         # A failure is worse than every success, but not so much that nothing else would count.
         costs = np.where(finite, costs, 2.0 * float(costs[finite].max()))
-        relative = costs.min() / costs
+        groups = list(groups) or [len(costs)]
+        starts = np.cumsum([0, *groups[:-1]])
+        relative = np.repeat(np.minimum.reduceat(costs, starts), groups) / costs
         label = relative if self.objective == "rank" else np.log(relative)
         matrix = self._xgboost.DMatrix(features, label, nthread=1)
         parameters: dict[str, Any] = {**_PARAMETERS, "seed": self._seed}
         if self.objective == "rank":
-            matrix.set_group([len(costs)])
+            matrix.set_group(groups)
             # The default draws one pair a candidate, far too few for one group of hundreds.
-            pairs = {"lambdarank_pair_method": "topk", "lambdarank_num_pair_per_sample": len(costs)}
+            pairs = {"lambdarank_pair_method": "topk", "lambdarank_num_pair_per_sample": max(groups)}
             parameters |= {"objective": "rank:pairwise", "lambdarank_normalization": False, **pairs}
         else:
             parameters["objective"] = "reg:squarederror"
@@ -118,6 +135,8 @@ class XGBoostModel:
     def _document(self) -> dict[str, Any]:
         if not self.trained:
             raise TuneError("the cost model is not trained")
+        if self._base is not None and not isinstance(self._base, XGBoostModel):
+            raise TuneError("the model starts from scores that are not part of it, and cannot be saved alone")
         trees = None if self._booster is None else json.loads(self._booster.save_raw("json").decode())
         return {
             "schema": "vdla.cost_model/1",

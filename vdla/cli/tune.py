@@ -66,6 +66,12 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of every random choice.")
 @click.option("--search", type=click.Choice(SEARCHES), default="auto", show_default=True, help="How to search.")
+@click.option(
+    "--transfer/--no-transfer",
+    default=True,
+    show_default=True,
+    help="Start the learned search from what the database says about other operators and machines.",
+)
 @click.option("--seconds", type=click.FloatRange(min=0), metavar="S", help="Begin nothing new after so many seconds.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1), help="Measuring processes.")
 @click.option(
@@ -92,6 +98,7 @@ def tune_command(
     database_path: Path,
     seed: int,
     search: str,
+    transfer: bool,
     seconds: float | None,
     workers: int,
     timeout: float,
@@ -112,7 +119,7 @@ def tune_command(
     found. The default schedule is among those measured: the result is never slower.
     """
     database = Database(database_path)
-    options = TuneOptions(trials, seed, search, math.inf if seconds is None else seconds)
+    options = TuneOptions(trials, seed, search, math.inf if seconds is None else seconds, transfer=transfer)
     with ExitStack() as stack:
         folder = None if report_path is None else stack.enter_context(ReportFolder(report_path, DOCUMENT))
         if target != "vdla":
@@ -227,12 +234,12 @@ def _network(what: str, config: Config) -> accelerator.Network | None:
 
 
 def _table(session: Session) -> Table:
-    """Every operator: best so far against the default and against the multipliers' floor."""
-    left = max(0.0, session.options.seconds - session.seconds)
-    title = f"{session.seconds:.0f} s" + ("" if math.isinf(left) else f", {left:.0f} s left")
+    """Every operator: best so far against the default, and how much of it the multipliers are busy (its roofline)."""
+    left = session.seconds_left
+    title = f"{session.seconds:.0f} s" + ("" if left is None else f", at most {left:.0f} s left")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("operator", overflow="fold")
-    for column in ("space", "trials", "new", "failed", "default", "best", "gain", "floor / best"):
+    for column in ("space", "trials", "new", "failed", "default", "best", "gain", "utilisation"):
         table.add_column(column, justify="right")
     for state in session.states:
         table.add_row(*_cells(state, session.unit))
@@ -268,6 +275,14 @@ def _show(session: Session, chosen: NetworkChoice | None) -> None:
         removed = {rule: count for rule, count in state.space.removed().items() if count}
         for rule, count in removed.items():
             print_line(console, f"{count:,} of {state.space.size:,} points excluded by the rule: {rule}")
+    sources = [state.prior.source for state in session.states if state.prior is not None]
+    if sources:
+        most = max(sources, key=lambda source: source.records)
+        print_line(
+            console,
+            f"{len(sources)} of {len(session.states)} searches started from the database's records of other operators "
+            f"and machines ({most.records:,} of {most.workloads}; --no-transfer: from nothing)",
+        )
     if chosen is not None:
         gain = chosen.default / chosen.best
         default, best = (cost_text(cost, session.unit) for cost in (chosen.default, chosen.best))

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from compiler.tune.cost_model import XGBoostModel
 from compiler.tune.database import Database, Record
 from compiler.tune.measure import Measurer, ProcessMeasurer
-from compiler.tune.search import Explorer, ModelGuidedSearch
+from compiler.tune.search import Explorer
 from compiler.tune.space import ConfigEntity, ConfigSpace
+from compiler.tune.transfer import Prior
 from compiler.tune.tuner import Task, Tuning
 from hw.config import Config
 from runtime.artifact import VdlaStep
@@ -26,7 +26,7 @@ from vdla.resolve import random_inputs
 from vdla.tune.estimate import EstimateFeatures, estimates
 from vdla.tune.lookup import NETWORK, ChosenTiles, SpecCollector, key_of
 from vdla.tune.operators import Operator
-from vdla.tune.session import OperatorState, Session, TuneOptions, make_explorer
+from vdla.tune.session import OperatorState, Session, TuneOptions, learned_search, make_explorer
 from vdla.tune.simulate import CycleCost
 from vdla.tune.templates import AnyTile, Spec, default_point, knobs_of, space_of, tile_of, workload
 
@@ -46,14 +46,16 @@ WORTH_TRYING = 2e-4
 """Share of the network's cycles that an operator must save alone to be tried in it."""
 
 
-def explorer_of(options: TuneOptions, cfg: Config, spec: Spec, space: ConfigSpace) -> Explorer:
-    """The explorer that the options ask for; the learned one knows the compiler's estimates."""
+def explorer_of(
+    options: TuneOptions, cfg: Config, spec: Spec, space: ConfigSpace, database: Database
+) -> tuple[Explorer, Prior | None]:
+    """The explorer that the options ask for; the learned one knows the compiler's estimates.  With what its model
+    starts from."""
 
-    def learned() -> Explorer:
+    def learned() -> tuple[Explorer, Prior | None]:
         estimated = estimates(cfg, spec, space)
-        start = sorted(estimated, key=lambda point: (estimated[point], point))[: options.trials // 4]
-        features, model = EstimateFeatures(space, estimated), XGBoostModel(seed=options.seed)
-        return ModelGuidedSearch(space, features, model, options.seed, start=start, first=options.batch)
+        start = sorted(estimated, key=lambda point: (estimated[point], point))[: options.batch]
+        return learned_search(options, database, key_of(cfg, spec), space, EstimateFeatures(space, estimated), start)
 
     return make_explorer(options, space, learned)
 
@@ -72,9 +74,9 @@ def accelerator_session(
             return spec, tile_of(ConfigEntity(space, point), cfg, spec)
 
         task = Task(operator.name, key_of(cfg, spec), space, default.index, "cycles", job)
-        explorer = explorer_of(options, cfg, spec, space)
+        explorer, prior = explorer_of(options, cfg, spec, space, database)
         tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch)
-        return OperatorState(operator, space, tuning, operator.floor(cfg))
+        return OperatorState(operator, space, tuning, operator.floor(cfg), prior)
 
     states = [state(operator) for operator in operators]
     return Session(states, database, options, (cfg.name, cfg.fingerprint), "cycles")

@@ -22,13 +22,13 @@ from compiler.backend.cpu.target import CpuKernel
 from compiler.backend.llvm import host_features
 from compiler.errors import CompileError
 from compiler.graph.fuse import FusedGroup
-from compiler.tune.cost_model import XGBoostModel
 from compiler.tune.database import Database, Record
 from compiler.tune.features import KnobFeatures
 from compiler.tune.measure import Measurer, ProcessMeasurer
-from compiler.tune.search import Explorer, ModelGuidedSearch
+from compiler.tune.search import Explorer
 from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
 from compiler.tune.timing import KernelSeconds, Refused
+from compiler.tune.transfer import Prior
 from compiler.tune.tuner import Task, Tuning
 from runtime.artifact import ALIGNMENT, CpuCode, CpuStep
 from runtime.cpu import CpuDevice
@@ -38,7 +38,7 @@ from vdla.errors import UsageError
 from vdla.models.layers import layer_model
 from vdla.tune.kernels import CHOSEN, key_of, machine_key, workload
 from vdla.tune.report import NetworkChoice
-from vdla.tune.session import OperatorState, Session, TuneOptions, make_explorer
+from vdla.tune.session import OperatorState, Session, TuneOptions, learned_search, make_explorer
 
 if TYPE_CHECKING:
     import onnx
@@ -207,13 +207,12 @@ def cpu_session(groups: Sequence[CpuGroup], database: Database, place: Place, op
         default = tuned.space.valid_indices()[0] if tuned.space.enumerable else 0
         task = Task(tuned.name, key_of(tuned.group, place.machine), tuned.space, int(default), place.unit, job)
 
-        def learned() -> Explorer:
-            features, model = KnobFeatures(tuned.space), XGBoostModel(seed=options.seed)
-            return ModelGuidedSearch(tuned.space, features, model, options.seed, first=2 * options.batch)
+        def learned() -> tuple[Explorer, Prior | None]:
+            return learned_search(options, database, task.key, tuned.space, KnobFeatures(tuned.space))
 
-        explorer = make_explorer(options, tuned.space, learned)
+        explorer, prior = make_explorer(options, tuned.space, learned)
         tuning = Tuning(task, explorer, place.measurer, database, trials=options.trials, batch=options.batch)
-        return OperatorState(tuned, tuned.space, tuning, 0.0)
+        return OperatorState(tuned, tuned.space, tuning, 0.0, prior)
 
     states = [state(tuned) for tuned in groups]
     return Session(states, database, options, (place.name, place.machine), place.unit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import matplotlib
@@ -50,6 +50,7 @@ def document(what: str, session: Session, chosen: NetworkChoice | None) -> dict[
                 f"best_{unit}": _number(found.best_cost),
                 "best": None if found.best is None else state.space.values(found.best),
                 f"floor_{unit}": state.floor,
+                "prior": None if state.prior is None else asdict(state.prior.source),
                 "curve": [_number(cost) for cost in found.curve],
             }
         )

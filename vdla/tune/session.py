@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from compiler.tune.database import Database
-from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, RandomSearch
+from compiler.tune.cost_model import XGBoostModel
+from compiler.tune.database import Database, Key
+from compiler.tune.search import ExhaustiveSearch, Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
+from compiler.tune.search.model_guided import Features
 from compiler.tune.space import ConfigSpace
+from compiler.tune.transfer import Prior, PriorFeatures, PriorScores
 from compiler.tune.tuner import Outcome, Tuning
 from vdla.errors import UsageError
 
@@ -27,6 +30,7 @@ class TuneOptions:
         search: one of SEARCHES; ``auto``: everything where that is no more than ``trials``, else by a learned model.
         seconds: no operator is begun or gone on with after so many.
         batch: schedules measured together.
+        transfer: whether a cost model starts from what the database says about other operators and machines.
     """
 
     trials: int = 64
@@ -34,10 +38,35 @@ class TuneOptions:
     search: str = "auto"
     seconds: float = math.inf
     batch: int = 8
+    transfer: bool = True
 
 
-def make_explorer(options: TuneOptions, space: ConfigSpace, learned: Callable[[], Explorer]) -> Explorer:
-    """The explorer that the options ask for.  ``learned``: makes the one with a cost model.
+def learned_search(
+    options: TuneOptions,
+    database: Database,
+    key: Key,
+    space: ConfigSpace,
+    features: Features,
+    start: Sequence[int] = (),
+) -> tuple[Explorer, Prior | None]:
+    """The explorer with a cost model for a workload, and what its model starts from.
+
+    Args:
+        features: of the points, for the model.
+        start: points that are thought to be good, to begin with.
+    """
+    prior = Prior.of(database, key, space, options.seed) if options.transfer else None
+    model = XGBoostModel(seed=options.seed, base=None if prior is None else PriorScores())
+    if prior is not None:
+        features = PriorFeatures(features, prior)
+    return ModelGuidedSearch(space, features, model, options.seed, start=start, first=options.batch), prior
+
+
+Learned = Callable[[], tuple[Explorer, Prior | None]]
+
+
+def make_explorer(options: TuneOptions, space: ConfigSpace, learned: Learned) -> tuple[Explorer, Prior | None]:
+    """The explorer that the options ask for, and what its model starts from.  ``learned``: makes the one with a model.
 
     Raises UsageError for an unknown search.
     """
@@ -45,11 +74,11 @@ def make_explorer(options: TuneOptions, space: ConfigSpace, learned: Callable[[]
     if search == "auto":
         search = "exhaustive" if space.enumerable and len(space) <= options.trials else "model"
     if search == "exhaustive":
-        return ExhaustiveSearch(space)
+        return ExhaustiveSearch(space), None
     if search == "genetic":
-        return GeneticSearch(space, seed)
+        return GeneticSearch(space, seed), None
     if search == "random":
-        return RandomSearch(space, seed)
+        return RandomSearch(space, seed), None
     if search != "model":
         raise UsageError(f"no search '{search}'; there are {', '.join(SEARCHES)}")
     return learned()
@@ -73,13 +102,15 @@ class Tunable(Protocol):
 class OperatorState:
     """An operator, its tuning, and what the report says about it.
 
-    ``floor``: what no schedule can undercut, in the unit of the costs; 0 where that is not known.
+    ``floor``: what no schedule can undercut, in the unit of the costs; 0 where that is not known.  ``prior``: what the
+    cost model starts from, if it starts from anything.
     """
 
     operator: Tunable
     space: ConfigSpace
     tuning: Tuning
     floor: float
+    prior: Prior | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -118,6 +149,16 @@ class Session:
     def seconds(self) -> float:
         """Since the start."""
         return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At most: what is left of the time given, or of the trials at the pace so far; None before there is a pace."""
+        given = max(0.0, self.options.seconds - self.seconds)
+        tried = sum(state.outcome.trials for state in self.states)
+        if not tried:
+            return given if math.isfinite(given) else None
+        open_trials = (self.options.trials - s.outcome.trials for s in self.states if not s.tuning.done)
+        return min(given, self.seconds / tried * sum(open_trials))
 
     def run(self) -> Iterator[OperatorState]:
         """Tune; yields the operator that was gone on with, after each of its batches.

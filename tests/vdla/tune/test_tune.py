@@ -55,10 +55,29 @@ def test_an_operator(search: str, tmp_path: Path) -> None:
     assert record is not None and record.cost == found.best_cost and record.target == TARGET and record.trace
 
 
-def test_small_spaces_are_exhausted() -> None:
+def test_what_was_learnt_of_other_operators_is_a_start(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    pools = [parse_operator(f"max_pool2d:c=32,h={n},w={n},k=3,stride=2,pad=1", CONFIG) for n in (24, 40)]
+    (plain,) = tuned(tmp_path / "alone.jsonl", pools[1:], trials=9, search="model").states
+    assert plain.prior is None
+    tuned(path, pools[:1], trials=24, search="model")
+    (state,) = tuned(path, pools[1:], trials=9, search="model", transfer=False).states
+    assert state.prior is None and state.outcome.curve == plain.outcome.curve
+    moved = Database(tmp_path / "moved.jsonl")
+    moved.append(Database(path).query(key_of(CONFIG, pools[0].spec)[0]))
+    (state,) = tuned(moved.path, pools[1:], trials=9, search="model").states
+    assert state.prior is not None and state.prior.source.records == 24
+    assert state.outcome.best_cost <= plain.outcome.best_cost
+    (again,) = tuned(moved.path, pools[1:], trials=9, search="model").states
+    assert again.outcome.measured == 0 and again.outcome.curve == state.outcome.curve
+
+
+def test_small_spaces_are_exhausted(tmp_path: Path) -> None:
     operator = parse_operator("dense:ic=16,oc=16", CONFIG)
     space = space_of(CONFIG, operator.spec)
-    explorer = explorer_of(TuneOptions(trials=10_000), CONFIG, operator.spec, space)
+    database = Database(tmp_path / "t.jsonl")
+    explorer, prior = explorer_of(TuneOptions(trials=10_000), CONFIG, operator.spec, space, database)
+    assert prior is None
     assert sorted(explorer.propose(len(space) + 1)) == space.valid_indices().tolist()
 
 
@@ -84,7 +103,8 @@ def test_a_network(tmp_path: Path) -> None:
     default = vdla.compile("resnet_tiny", config=CONFIG)
     best = vdla.compile("resnet_tiny", config=CONFIG, tiles=path)
     assert default.info["tuning"] == {}
-    assert best.info["tuning"] == {"database": str(path), "tuned": sorted(o.name for o in operators), "untuned": []}
+    names = sorted(operator.name for operator in operators)
+    assert best.info["tuning"] == {"database": str(path), "tuned": names, "untuned": [], "machines": []}
     inputs = random_inputs(default.inputs)
     reports = [vdla.simulate(artifact, inputs) for artifact in (default, best)]
     assert [r.document["totals"]["cycles"] for r in reports] == [found.default, found.best]
