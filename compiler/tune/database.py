@@ -155,15 +155,25 @@ class Database:
         finally:
             os.close(descriptor)  # and with it the lock
 
-    def append(self, records: Iterable[Record]) -> None:
+    def append(self, records: Iterable[Record], *, new_only: bool = False) -> None:
         """Append records: all of them or, when the disk is full, none.
 
+        ``new_only``: leave out what somebody else has measured meanwhile (a success outweighs a failure).
         Raises DatabaseError when they cannot be written; the file is as before then.
         """
-        data = b"".join(record.to_line() for record in records)
-        if not data:
+        records = list(records)
+        if not records:
             return
         with self._locked() as descriptor:
+            if new_only:
+                self.refresh()
+                known = [self._points.get((record.key, record.point)) for record in records]
+                records = [
+                    record
+                    for record, there in zip(records, known, strict=True)
+                    if there is None or (there.cost is None and record.cost is not None)
+                ]
+            data = b"".join(record.to_line() for record in records)
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data

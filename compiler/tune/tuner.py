@@ -140,7 +140,8 @@ def measured_costs(
     for k, result in zip(new, results, strict=True):
         costs[k] = math.inf if result.cost is None else result.cost
     if database is not None:
-        database.append([_record(task, knobs[k], result) for k, result in zip(new, results, strict=True)])
+        found = [_record(task, knobs[k], result) for k, result in zip(new, results, strict=True)]
+        database.append(found, new_only=deterministic)
     return costs, results
 
 

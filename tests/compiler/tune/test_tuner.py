@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import resource
+import signal
+import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+
+import pytest
 
 from compiler.tune.database import Database
 from compiler.tune.declaration import declare
+from compiler.tune.errors import DatabaseError
 from compiler.tune.measure import Cost, InlineMeasurer
 from compiler.tune.search import ExhaustiveSearch, RandomSearch
 from compiler.tune.space import Knobs
@@ -96,3 +104,48 @@ def test_everything_fails() -> None:
     seven = SPACE.find({"x": 7, "y": 0}).index
     found = tune(task(seven), RandomSearch(SPACE), InlineMeasurer(Counting()), trials=1)
     assert found.best is None and math.isinf(found.best_cost) and found.failed == 1 and found.gain == 1.0
+
+
+def _tune_slowly(path: Path, together: Barrier) -> None:
+    def measure(point: int) -> Cost:
+        time.sleep(0.01)
+        return Counting()(point)
+
+    together.wait()
+    found = tune(task(), RandomSearch(SPACE, 1), InlineMeasurer(measure), Database(path), trials=30)
+    assert found.trials == 30
+
+
+def test_two_tuners_at_once_lose_nothing_and_record_nothing_twice(tmp_path: Path) -> None:
+    path, context = tmp_path / "t.jsonl", multiprocessing.get_context("fork")
+    together = context.Barrier(2)
+    tuners = [context.Process(target=_tune_slowly, args=(path, together)) for _ in range(2)]
+    for tuner in tuners:
+        tuner.start()
+    for tuner in tuners:
+        tuner.join()
+        assert tuner.exitcode == 0
+    database = Database(path)
+    alone = tune(task(), RandomSearch(SPACE, 1), InlineMeasurer(Counting()), trials=30)
+    assert len(database) == len(database.query()) == 30 and database.damaged == 0
+    best = database.best(task().key)
+    assert best is not None and best.cost == alone.best_cost
+
+
+def test_a_full_disk_ends_the_tuning_and_loses_nothing(tmp_path: Path) -> None:
+    database, first = Database(tmp_path / "t.jsonl"), Counting()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(DatabaseError, match="cannot write .*: File too large"):
+            tune(task(), RandomSearch(SPACE, 5), InlineMeasurer(first), database, trials=40)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    kept = Database(database.path)
+    assert 9 <= len(kept) <= len(first.points) - 8 and kept.damaged == 0  # whole batches
+    second = Counting()
+    found = tune(task(), RandomSearch(SPACE, 5), InlineMeasurer(second), kept, trials=40)
+    assert found.trials == 40 and found.measured == len(second.points) == 40 - len(first.points) + 8
+    assert len(Database(database.path)) == 40
