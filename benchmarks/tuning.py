@@ -1,9 +1,10 @@
 """The paper's figure 12 on VDLA, best schedule by number of trials: ``python -m benchmarks.tuning``.
 
 Every explorer starts from nothing and knows only what it has measured; the model has the paper's features of the loop
-program. "model + estimate" has the knobs and the compiler's own estimate of a tile's cycles as features and begins with
-the estimate's favourites, as ``vdla tune`` does. Measurements are kept in a database, so a second run, or another
-explorer, measures only what is new.
+program, or the knobs themselves. With "+ estimate" it also has the compiler's own estimate of a tile's cycles as a
+feature and begins with the estimate's favourites, as ``vdla tune`` does. Measurements are kept in a database, so a
+second run, or another explorer, measures only what is new; ``--fill`` measures whole spaces, in as many pieces as one
+likes, and then the best schedule there is is known.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.common import publish, table
 from compiler.tune.cost_model import CostModel, XGBoostModel
-from compiler.tune.database import Database
+from compiler.tune.database import Database, point_text
 from compiler.tune.features import KnobFeatures, table_trees
 from compiler.tune.measure import Measurer
 from compiler.tune.search import Explorer, GeneticSearch, ModelGuidedSearch, RandomSearch
@@ -42,6 +43,9 @@ BATCH = 8
 OBJECTIVES = ("rank", "regression")
 NEAR = 1.01
 """A cost within this factor of the best one known counts as having found it."""
+
+TRAINED_ON = 400
+"""Points that the cost models are compared on are trained with."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ Maker = Callable[[Subject, int], Explorer]
 EXPLORERS: dict[str, Maker] = {
     "random": lambda s, seed: RandomSearch(s.space, seed),
     "genetic": lambda s, seed: GeneticSearch(s.space, seed),
-    "model": lambda s, seed: ModelGuidedSearch(s.space, s.loop_features, XGBoostModel(seed=seed), seed),
-    "model + estimate": lambda s, seed: ModelGuidedSearch(
+    "model, loops": lambda s, seed: ModelGuidedSearch(s.space, s.loop_features, XGBoostModel(seed=seed), seed),
+    "model, knobs": lambda s, seed: ModelGuidedSearch(s.space, KnobFeatures(s.space), XGBoostModel(seed=seed), seed),
+    "model, knobs + estimate": lambda s, seed: ModelGuidedSearch(
         s.space,
         EstimateFeatures(s.space, s.estimated),
         XGBoostModel(seed=seed),
@@ -87,10 +92,25 @@ EXPLORERS: dict[str, Maker] = {
 }
 
 
-def curve(task: Task, explorer: Explorer, trials: int, measurer: Measurer, database: Database) -> list[float]:
-    """The best cost after each trial."""
+def optimum(task: Task, database: Database) -> float | None:
+    """The cost of the best schedule, where the database holds all of the space."""
+    known = {r.point: r.cost for r in database.query(*task.key)}
+    if any(point_text(task.space.values(int(point))) not in known for point in task.space.valid_indices()):
+        return None
+    return min((cost for cost in known.values() if cost is not None), default=None)
+
+
+def curve(
+    task: Task,
+    explorer: Explorer,
+    trials: int,
+    measurer: Measurer,
+    database: Database,
+    least: float | None = None,
+) -> list[float]:
+    """The best cost after each trial.  ``least``: no schedule costs less, and a search that has found it ends."""
     best: list[float] = []
-    while len(best) < trials:
+    while len(best) < trials and not (best and best[-1] == least):
         points = explorer.propose(min(BATCH, trials - len(best)))
         if not points:
             break
@@ -99,6 +119,21 @@ def curve(task: Task, explorer: Explorer, trials: int, measurer: Measurer, datab
         for cost in costs:
             best.append(min(cost, best[-1] if best else math.inf))
     return best + best[-1:] * (trials - len(best))
+
+
+def fill(subjects: Sequence[Subject], seconds: float, measurer: Measurer, database: Database, batch: int = 32) -> int:
+    """Measure points that nobody measured, for so many seconds; returns how many are left."""
+    started, left = time.monotonic(), 0
+    for subject in subjects:
+        known = {r.point for r in database.query(*subject.task.key)}
+        points = subject.space.valid_indices().tolist()
+        missing = [point for point in points if point_text(subject.space.values(point)) not in known]
+        np.random.default_rng(0).shuffle(missing)
+        while missing and time.monotonic() - started < seconds:
+            measured_costs(subject.task, missing[:batch], measurer, database)
+            del missing[:batch]
+        left += len(missing)
+    return left
 
 
 Curves = dict[str, np.ndarray]
@@ -155,12 +190,13 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def model_rows(subject: Subject, database: Database) -> list[list[object]]:
-    """Cost models on points they have not seen: trained on half of what was measured, tested on the other half."""
+    """Cost models on points they have not seen: trained on a part of what was measured, tested on others."""
     records = [r for r in database.query(*subject.task.key) if r.cost is not None]
     points = np.array([subject.space.find(r.knobs).index for r in records])
     costs = np.array([r.cost for r in records], float)
     order = np.random.default_rng(0).permutation(len(points))
-    train, test = order[: len(order) // 2], order[len(order) // 2 :]
+    count = min(TRAINED_ON, len(order) // 2)
+    train, test = order[:count], order[count:]
     loops = subject.loop_features
     trees = LoopFeatures(subject.config, subject.operator.spec, subject.space, table_trees)
     estimated = EstimateFeatures(subject.space, subject.estimated)
@@ -189,29 +225,52 @@ def model_rows(subject: Subject, database: Database) -> list[list[object]]:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--workers", default=1, show_default=True)
 @click.option("--db", "path", type=click.Path(path_type=Path), default=Path("out/tuning.jsonl"), show_default=True)
+@click.option(
+    "--fill",
+    "fill_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Only measure points that the database lacks, all of every space in the end, for so many seconds.",
+)
 @click.option("--write", is_flag=True, help="Put the section into RESULTS.md and draw the picture beside it.")
 def main(
-    config_name: str, names: Sequence[str], trials: int, seeds: int, workers: int, path: Path, write: bool
+    config_name: str,
+    names: Sequence[str],
+    trials: int,
+    seeds: int,
+    workers: int,
+    path: Path,
+    fill_seconds: float | None,
+    write: bool,
 ) -> None:
     """Best schedule by number of trials: random, genetic and learned search."""
     config = Config.load(config_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     database = Database(path)
+    if fill_seconds is not None:
+        with process_measurer(config, workers, 120.0) as measurer:
+            left = fill([Subject.of(name, config) for name in names], fill_seconds, measurer, database)
+        click.echo(f"{left:,} points are not measured yet", err=True)
+        return
     found: dict[str, tuple[Curves, float, float]] = {}
     rows: list[list[object]] = []
     models: list[list[object]] = []
+    sizes: list[str] = []
     with process_measurer(config, workers, 120.0) as measurer:
         for name in names:
             subject = Subject.of(name, config)
-            (default,), _ = measured_costs(subject.task, [subject.task.default], measurer, database)
+            task, space = subject.task, subject.space
+            (default,), _ = measured_costs(task, [task.default], measurer, database)
+            least = optimum(task, database)
             curves: Curves = {}
             for label, make in EXPLORERS.items():
-                runs = [curve(subject.task, make(subject, seed), trials, measurer, database) for seed in range(seeds)]
+                runs = [curve(task, make(subject, seed), trials, measurer, database, least) for seed in range(seeds)]
                 curves[label] = np.array(runs)
                 click.echo(f"{name} {label}: {[f'{run[-1]:,.0f}' for run in runs]}", err=True)
             record = database.best(subject.task.key)
             best = default if record is None or record.cost is None else record.cost
             found[name] = (curves, default, best)
+            sizes.append(f"{name} {len(space):,}" + ("" if least is None else " (all of them measured)"))
             rows += rows_of(name, curves, default, best)
             models += model_rows(subject, database)
     header = ["operator, explorer", "gain over default", "cost / best known", "trials to equal the default",
@@ -220,10 +279,11 @@ def main(
     text = (
         f"Convolutions of the paper's table 2 on {config.name}, alone, measured by the cycle simulator; {trials} "
         f"trials, medians of {seeds} seeds, {BATCH} points measured together. The explorers start from nothing, except "
-        "that `model + estimate` knows the estimate by which the compiler chooses its default. Best known: the best "
-        "that any run found.\n\n![best schedule by number of trials](tuning.png)\n\n"
-        f"{table(header, rows)}\n\nCost models, trained on half of the points that were measured and tested on the "
-        f"other half. Fit and score (features and prediction of every point of the space) in processor time, one "
+        "that `+ estimate` knows the estimate by which the compiler chooses its default. Schedules in the spaces: "
+        f"{', '.join(sizes)}. Where all are measured, the best known is the best there is, and where random search "
+        "tries most of them nobody can end better.\n\n![best schedule by number of trials](tuning.png)\n\n"
+        f"{table(header, rows)}\n\nCost models, trained on {TRAINED_ON} random points and tested on all others that "
+        "were measured. Fit and score (features and prediction of every point of the space) in processor time, one "
         "thread.\n\n"
         f"{table(model_header, models)}"
     )
