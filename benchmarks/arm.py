@@ -128,7 +128,7 @@ def main(layer_names: str, network_names: str, peer: Path | None, write: bool) -
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts = [
-            "Single layers (with bias and ReLU) in float32, from [N,C,H,W] to [N,C,H,W] (TFLite: [N,H,W,C]), compiled "
+            "Single layers (with a ReLU) in float32, from [N,C,H,W] to [N,C,H,W] (TFLite: [N,H,W,C]), compiled "
             "for Cortex-A53 and Cortex-A9. A vector instruction of either does at most 4 multiply-accumulates; more of "
             "them each than 4 is Winograd's doing. The peers' own counts hold what their Python interfaces cost, some "
             "0.1 M instructions a call.",
