@@ -236,7 +236,7 @@ def _network(what: str, config: Config) -> accelerator.Network | None:
 def _table(session: Session) -> Table:
     """Every operator: best so far against the default, and how much of it the multipliers are busy (its roofline)."""
     left = session.seconds_left
-    title = f"{session.seconds:.0f} s" + ("" if left is None else f", at most {left:.0f} s left")
+    title = f"{session.seconds:.0f} s" + (f", at most {left:.0f} s left" if left else "")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("operator", overflow="fold")
     for column in ("space", "trials", "new", "failed", "default", "best", "gain", "utilisation"):
