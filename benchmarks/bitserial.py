@@ -17,11 +17,14 @@ from benchmarks.guest import run_kernel
 from compiler import te
 from compiler.backend.cpu.bitserial import schedule_bitserial
 from compiler.backend.cpu.default_schedule import default_schedule
-from compiler.backend.cpu.vector_convolution import vector_conv2d
+from compiler.backend.cpu.platforms import platform_of
+from compiler.graph.ir import Graph
+from compiler.graph.partition import fuse_on_targets, partition
+from compiler.graph.passes.layout import insert_layout_transforms
 from compiler.ir import PrimFunc
 from compiler.lower import lower
 from compiler.ops.compute.bitserial import bitserial_conv2d, packed
-from compiler.ops.registry import TensorType
+from vdla.driver import cpu_target
 from vdla.models.layers import CONVOLUTIONS
 
 TITLE = "Bit-serial convolution on ARM: instructions under emulation"
@@ -43,14 +46,21 @@ def bitserial(name: str, x_bits: int, w_bits: int, tensorized: bool) -> tuple[Pr
     return pack, lower(schedule_bitserial(y, tensorized=tensorized), [p, w, y], "layer")
 
 
-def int8(name: str) -> PrimFunc:
-    """The layer in int8, as the CPU target computes it."""
+def int8(name: str, platform: str) -> PrimFunc:
+    """The layer's sums in int8, as the platform's CPU target computes them."""
     size, inputs, outputs, kernel, stride = CONVOLUTIONS[name]
-    x = te.placeholder((1, inputs, size, size), "int8", "x")
-    w = te.placeholder((outputs, inputs, kernel, kernel), "int8", "w")
-    attrs = {"strides": (stride,) * 2, "dilations": (1, 1), "groups": 1, "pads": (kernel // 2,) * 4, "pad_value": 0}
-    y = vector_conv2d([x, w], attrs, TensorType((1, outputs, size // stride, size // stride), "int32"))
-    return lower(default_schedule([y]), [x, w, y], "layer")
+    weights = np.random.default_rng(0).integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
+    graph = Graph(name)
+    x, w = graph.input("x", (1, inputs, size, size), "int8"), graph.const(weights, "w")
+    attrs = {"strides": (stride,) * 2, "pads": (kernel // 2,) * 4}
+    graph.mark_output(graph.op("conv2d", [x, w], attrs), "y")
+    target = cpu_target(platform_of(platform))
+    partition(graph, [target])
+    laid = insert_layout_transforms(graph, {target.name: target})
+    groups = fuse_on_targets(laid, [target])
+    func = target.compile(next(group for group in groups if group.anchor.op == "conv2d")).func
+    func.attrs["parallel"] = False  # one thread, without a pool
+    return func
 
 
 def instructions(func: PrimFunc, platform: str, folder: Path) -> int:
@@ -64,7 +74,7 @@ def rows(name: str, platform: str, folder: Path) -> list[list[object]]:
     """A layer's lines of the table."""
     size, inputs, outputs, kernel, stride = CONVOLUTIONS[name]
     work = (size // stride) ** 2 * inputs * outputs * kernel**2
-    reference = instructions(int8(name), platform, folder)
+    reference = instructions(int8(name, platform), platform, folder)
     out: list[list[object]] = [[name, platform, "int8", f"{reference / 1e6:.1f}", f"{work / reference:.2f}", "", ""]]
     for x_bits, w_bits in WIDTHS:
         counts = []

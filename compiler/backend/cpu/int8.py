@@ -168,9 +168,10 @@ def _depthwise(inputs: Sequence[Tensor], attrs: Attrs, shape: Sequence[int]) -> 
     source = padded_window(x, attrs["pads"], attrs["pad_value"])
     rh, rw = reduce_axis(w.shape[2], "rh"), reduce_axis(w.shape[3], "rw")
     kind = "float32" if 2**14 * rh.extent * rw.extent <= _EXACT else "int32"
+    wide = compute(source.shape, lambda *i: source[i].astype(kind), "wide")
 
     def element(n: Expr, c: Expr, h: Expr, w_: Expr, lane: Expr) -> Expr:
-        pixel = source[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane].astype(kind)
+        pixel = wide[n, c, h * sh + rh * dh, w_ * sw + rw * dw, lane]
         return te_sum(pixel * w[c, 0, rh, rw, lane].astype(kind), axis=(rh, rw))
 
     sums = compute(shape, element, "conv2d", tag=DEPTHWISE)

@@ -7,12 +7,13 @@ from compiler.backend.cpu.dot_product import dot_product_of
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.vector_convolution import LANES
-from compiler.ops.compute import PADDING
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar
 from compiler.tune.space import Knobs
 
+# Bytes of vectors on which widening costs little beside a product.
+_SHORT = 16
 # The padded input is copied by whole vectors of this many bytes.
 _COPIED = 64
 
@@ -59,19 +60,27 @@ def schedule_dot(schedule: Schedule, conv: Stage, out: Stage, processor: Process
 
 
 def schedule_depthwise(schedule: Schedule, conv: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """A row's tile of pixels, one vector of channels each, in registers; padding is chosen at each load."""
+    """A row's tile of pixels, one vector of channels each, in registers.
+
+    The rows that it reads are widened before on long vectors, where that costs as much as a product; else at each load.
+    """
     assert isinstance(conv.op, ComputeOp) and isinstance(out.op, ComputeOp)
-    for stage in schedule.stages:
-        if isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING:
-            stage.compute_inline()
     n, c, h, w, i = out.op.axis
     sizes = [d for d in range(1, processor.registers // 2 + 1) if w.extent % d == 0]
     vectors, lane = out.split(i, factor=min(processor.lanes, i.extent))
     wo, wi = out.split(w, factor=knobs.choice("columns", sizes[::-1]))
-    out.reorder(n, c, h, wo, vectors, wi, lane)
+    out.reorder(n, c, h, vectors, wo, wi, lane)
     out.unroll(wi)
     out.vectorize(lane)
-    conv.compute_at(out, vectors)
+    for stage in schedule.stages:
+        if not isinstance(stage.op, ComputeOp) or not schedule.reads(conv, stage) or stage is conv:
+            continue
+        if schedule.readers_of(stage) != [conv] or processor.vector_bytes <= _SHORT:
+            stage.compute_inline()
+        else:
+            stage.compute_at(out, vectors)
+            stage.vectorize(stage.op.axis[4])
+    conv.compute_at(out, wo)
     parallelize(out, [n, c, h])
     column, lanes = conv.op.axis[3:]
     rh, rw = conv.op.reduce_axis
