@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from compiler.backend.cpu.convolution import tiles
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
 from compiler.ir import Expr
@@ -15,13 +17,23 @@ from compiler.tune.space import Knobs
 
 #: the tag of a packed product's stage
 DENSE = "cpu.dense"
+# Blocks of outputs that any number of vectors divides: the last one is padded.
+_ANY = 12
 # Vectors of outputs summed side by side: enough to hide the latency of an addition, still one stream of weights.
 _VECTORS = range(8, 3, -1)
 
 
-def dense_block(outputs: int, lanes: int) -> int | None:
-    """How many outputs are computed together; None where that would be mostly padding."""
+def dense_block(weight: Sequence[int], rows: int, processor: Processor) -> int | None:
+    """How many outputs of a product with weight [O,K] are computed together, each of some of the `rows`; None where
+    that would be mostly padding."""
+    outputs, lanes = weight[0], processor.lanes
     vectors = -(-outputs // lanes)
+    fitting = tiles(_ANY, 1, rows, processor)
+    # Weights that the cache does not keep are passed once, for all rows, if these fit the registers.
+    streamed = 4 * math.prod(weight) > processor.l2_bytes
+    best = next((tile for tile in fitting if streamed and tile.columns == rows), fitting[0])
+    if best.columns > 1 and vectors > best.vectors:
+        return lanes * best.vectors
     if vectors < min(_VECTORS):
         return lanes * vectors if outputs >= lanes else None
     return lanes * min(_VECTORS, key=lambda count: -(-vectors // count) * count)
@@ -46,17 +58,21 @@ def packed_dense(inputs: Sequence[Tensor], outputs: int, lanes: int) -> Tensor:
 
 
 def schedule_dense(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """A block of outputs at a time, its sums in registers."""
+    """A block of outputs of some rows at a time, its sums in registers, its weights in a cache for all rows."""
     assert isinstance(out.op, ComputeOp) and isinstance(anchor.op, ComputeOp)
     n, o = out.op.axis
     _, _, vectors, lanes = anchor.tensor.shape
     blocks, inside = out.split(o, factor=vectors * lanes)
     ov, lane = out.split(inside, factor=lanes)
-    out.reorder(blocks, n, ov, lane)
+    fitting = (processor.registers - 1) // vectors - 1
+    no, ni = out.split(n, factor=max(d for d in range(1, max(fitting, 1) + 1) if n.extent % d == 0))
+    out.reorder(blocks, no, ni, ov, lane)
+    out.unroll(ni)
     out.vectorize(lane)
-    anchor.compute_at(out, n)
+    anchor.compute_at(out, no)
     parallelize(out, [blocks])
-    _, _, av, alane = anchor.op.axis
-    anchor.reorder(*anchor.op.reduce_axis, av, alane)
+    an, _, av, alane = anchor.op.axis
+    anchor.reorder(*anchor.op.reduce_axis, an, av, alane)
+    anchor.unroll(an)
     anchor.unroll(av)
     anchor.vectorize(alane)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from compiler.backend.cpu import int8, winograd
+from compiler.backend.cpu import int8, transposed, winograd
 from compiler.backend.cpu.convolution import blocked_conv2d
 from compiler.backend.cpu.dense import packed_dense
-from compiler.backend.cpu.layouts import BLOCK_PRESERVING
+from compiler.backend.cpu.layouts import BLOCK_PRESERVING, phases_of
 from compiler.backend.cpu.processor import Processor
+from compiler.backend.cpu.recurrent import recurrent_layer
 from compiler.backend.cpu.vector_convolution import vector_conv2d
 from compiler.errors import CompileError
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import is_plain
 from compiler.ops import get_op
 from compiler.ops.compute import compute_of
+from compiler.ops.compute.recurrent import LAYERS
 from compiler.ops.registry import Attrs, TensorType
 from compiler.te.tensor import ComputeOp, Tensor
 from compiler.tune.space import Knobs
@@ -36,6 +38,11 @@ def expression(node: Node, tensors: Mapping[Value, Tensor], processor: Processor
         result = integer
     elif node.op == "conv2d" and _blocked_convolution(node):
         result = _convolution(node, inputs, attrs, stored.shape, processor, knobs)
+    elif node.op == "conv_transpose" and phases_of(node):
+        assert node.inputs[1].const is not None
+        result = transposed.transposed_conv2d(inputs, node.inputs[1].const, attrs, stored.shape, processor)
+    elif node.op in LAYERS and node.inputs[1].const is not None:
+        result = recurrent_layer(node.op, inputs, node.inputs[1].const, attrs, stored, processor)
     elif node.op == "dense" and not is_plain(node.inputs[1].layout) and is_plain(node.inputs[0].layout):
         result = packed_dense(inputs, stored.shape[1], processor.lanes)
     elif node.op in BLOCK_PRESERVING and _same_blocks(node):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.backend.cpu.dense import dense_block
+from compiler.backend.cpu.processor import Processor
 from compiler.graph.ir import Node, Value
 from compiler.graph.layout import DEFAULT_LAYOUT, parse_layout
 from compiler.target import NodeLayouts
@@ -32,11 +33,18 @@ def is_depthwise(node: Node) -> bool:
     return node.attrs["groups"] == x.shape[1] == w.shape[0] > 1
 
 
-class BlockedLayouts:
-    """The layouts that one CPU wants; `lanes` float32 elements are one vector."""
+def phases_of(node: Node) -> bool:
+    """Whether a transposed convolution is computed by phases (see `transposed`)."""
+    w = node.inputs[1]
+    plain = node.attrs["groups"] == 1 and tuple(node.attrs["dilations"]) == (1, 1)
+    return plain and w.const is not None and len(w.shape) == 4 and w.dtype == "float32"
 
-    def __init__(self, lanes: int, mine: Callable[[Node], bool]) -> None:
-        self.lanes = lanes
+
+class BlockedLayouts:
+    """The layouts that one CPU wants."""
+
+    def __init__(self, processor: Processor, mine: Callable[[Node], bool]) -> None:
+        self.processor = processor
         self._mine = mine
         self._known: dict[Value, str] = {}
 
@@ -45,6 +53,8 @@ class BlockedLayouts:
         if node.op == "dense":
             return self._dense(node)
         layout = self._output(node)
+        if node.op == "conv_transpose":
+            return self._transposed(node, layout or DEFAULT_LAYOUT)
         if layout is None:
             return None
         if node.op == "conv2d":
@@ -54,14 +64,16 @@ class BlockedLayouts:
 
     def _dense(self, node: Node) -> NodeLayouts | None:
         w = node.inputs[1]
-        block = dense_block(w.shape[0], self.lanes)
+        block = dense_block(w.shape, node.inputs[0].shape[0], self.processor)
         if not self._mine(node) or w.const is None or w.dtype != "float32" or block is None:
             return None
         bias = (DEFAULT_LAYOUT,) * (len(node.inputs) - 2)
         return NodeLayouts((DEFAULT_LAYOUT, f"OI{block}o", *bias), DEFAULT_LAYOUT)
 
     def _channels(self, channels: int) -> str | None:
-        block = next((b for b in (self.lanes, self.lanes // 2) if b >= 4 and channels % b == 0), None)
+        block = next(
+            (b for b in (self.processor.lanes, self.processor.lanes // 2) if b >= 4 and channels % b == 0), None
+        )
         return None if block is None else f"NCHW{block}c"
 
     def _output(self, node: Node) -> str | None:
@@ -78,6 +90,8 @@ class BlockedLayouts:
         if node.op == "conv2d":
             plain = node.attrs["groups"] == 1 or is_depthwise(node)
             return self._channels(value.shape[1]) if plain else None
+        if node.op == "conv_transpose":
+            return self._channels(value.shape[1]) if phases_of(node) else None
         if node.op in _POOLS or node.op in _UNARY:
             return self._of(node.inputs[0])
         if node.op in _BINARY:
@@ -91,6 +105,12 @@ class BlockedLayouts:
 
     def _of(self, value: Value) -> str | None:
         return None if value.producer is None else self._output(value.producer)
+
+    def _transposed(self, node: Node, layout: str) -> NodeLayouts | None:
+        if not self._mine(node) or not phases_of(node):
+            return None
+        source = self._channels(node.inputs[0].shape[1]) or DEFAULT_LAYOUT
+        return NodeLayouts((source, *(DEFAULT_LAYOUT,) * (len(node.inputs) - 1)), layout)
 
     def _convolution(self, node: Node, layout: str) -> NodeLayouts:
         block = block_of(layout)

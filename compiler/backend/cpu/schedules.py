@@ -12,6 +12,7 @@ from compiler.backend.cpu import (
     int8,
     int8_dense,
     int8_schedules,
+    transposed,
     transposition,
     window,
     winograd,
@@ -35,8 +36,11 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
     **dict.fromkeys(dot_product.DENSE, int8_dense.schedule_dense),
     int8.DEPTHWISE: int8_schedules.schedule_depthwise,
     int8.QUADS: int8_schedules.schedule_quads,
+    transposed.PHASES: transposed.schedule_phases,
     winograd.WINOGRAD: winograd.schedule_winograd,
 }
+# Shorter vectors would ask for each cache line several times, and every request takes a product's turn.
+_PREFETCHED = 32
 # Four axes and the channels of a block.
 _BLOCKED_RANK = 5
 
@@ -64,7 +68,8 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         if _is_epilogue(schedule, anchor, stage):
             stage.compute_inline()
     template(schedule, anchor, out, processor, knobs or Declaration())
-    prefetch_weights(schedule)
+    if processor.vector_bytes >= _PREFETCHED:
+        prefetch_weights(schedule)
     return schedule
 
 
@@ -77,5 +82,6 @@ def _has_template(stage: Stage) -> bool:
 
 def _is_epilogue(schedule: Schedule, anchor: Stage, stage: Stage) -> bool:
     """Whether a stage follows the anchor's and does not leave the group, or is an operand of one that does."""
-    after = isinstance(stage.op, ComputeOp) and stage is not anchor and not schedule.reads(anchor, stage)
-    return after and not stage.is_output
+    if not isinstance(stage.op, ComputeOp) or stage.op.reduce_axis or stage.is_output:
+        return False
+    return stage is not anchor and not schedule.reads(anchor, stage)

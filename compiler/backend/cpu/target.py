@@ -78,7 +78,7 @@ class CpuTarget(Target):
         self.processor = processor or Processor.of()
         self._lowered: dict[Hashable, PrimFunc] = {}
         self._known: dict[Hashable, Knobs | None] = {}
-        self._layouts = BlockedLayouts(self.processor.lanes, lambda node: node.target == name)
+        self._layouts = BlockedLayouts(self.processor, lambda node: node.target == name)
         self._int8_layouts = Int8Layouts(self.processor, lambda node: node.target == name)
 
     def preferred_layouts(self, node: Node) -> NodeLayouts | None:
