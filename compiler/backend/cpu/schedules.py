@@ -41,8 +41,6 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
 }
 # Shorter vectors would ask for each cache line several times, and every request takes a product's turn.
 _PREFETCHED = 32
-# Shorter vectors would ask for each cache line several times, and every request takes a product's turn.
-_PREFETCHED = 32
 # Four axes and the channels of a block.
 _BLOCKED_RANK = 5
 
@@ -71,7 +69,6 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
             stage.compute_inline()
     template(schedule, anchor, out, processor, knobs or Declaration())
     if processor.vector_bytes >= _PREFETCHED:
-        if processor.vector_bytes >= _PREFETCHED:
         prefetch_weights(schedule)
     return schedule
 
