@@ -322,14 +322,14 @@ def greater_or_nan(x: Expr, y: Expr) -> Expr:
     """The greater of two values; of floats, NaN if either is (``max`` of the loop IR would drop it)."""
     if x.dtype not in FLOAT_DTYPES:
         return binary("max", x, y)
-    return select(logical_or(ne(x, x), x > y), x, y)
+    return select(logical_or(x > y, ne(x, x)), x, y)
 
 
 def lesser_or_nan(x: Expr, y: Expr) -> Expr:
     """The lesser of two values; of floats, NaN if either is."""
     if x.dtype not in FLOAT_DTYPES:
         return binary("min", x, y)
-    return select(logical_or(ne(x, x), x < y), x, y)
+    return select(logical_or(x < y, ne(x, x)), x, y)
 
 
 sum = Reducer("sum", lambda x, y: x + y, lambda dtype: 0)

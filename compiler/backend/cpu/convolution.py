@@ -153,7 +153,8 @@ def load_vectors(schedule: Schedule, source: Tensor, sums: Stage, loop: IterVar)
 
 
 def schedule_padding(schedule: Schedule, unrolled: bool = False) -> None:
-    """Copy a padded input that is stored, with channels in blocks, vector by vector; `unrolled`: several at a time."""
+    """Copy a padded input that is stored, row by row in parallel; with channels in blocks vector by vector, `unrolled`:
+    several at a time."""
     for stage in schedule.stages:
         stored = isinstance(stage.op, ComputeOp) and stage.op.tag == PADDING and not stage.inlined
         if stored and stage.tensor.ndim == 5:
@@ -163,3 +164,5 @@ def schedule_padding(schedule: Schedule, unrolled: bool = False) -> None:
                 _, inside = stage.split(w, factor=max(d for d in range(1, 9) if w.extent % d == 0))
                 stage.unroll(inside)
             parallelize(stage, [n, c, h])
+        elif stored and stage.tensor.ndim == 4:
+            parallelize(stage, stage.op.axis[:3])

@@ -369,7 +369,7 @@ class FunctionEmitter:
 
     def binary(self, e: Binary) -> Value:
         if e.op in LOGIC_OPS:
-            if speculatable(e.b):
+            if speculatable(e.b, e.a):
                 x, y = self.operands(e.a, e.b)
                 return self.b.and_(x, y) if e.op == "and" else self.b.or_(x, y)
             if e.op == "and":

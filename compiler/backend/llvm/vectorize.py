@@ -60,11 +60,36 @@ def depends_on(e: Expr, var: Var) -> bool:
 
 
 def speculatable(e: Expr, beside: Expr | None = None) -> bool:
-    """True if ``e`` may be computed although its value is not wanted: it reads no memory but what ``beside`` reads."""
-    known = set() if beside is None else {n for n in walk_expr(beside) if isinstance(n, Load)}
-    return not any(
-        (isinstance(n, Load) and n not in known) or (isinstance(n, Call) and n.name == "pow") for n in walk_expr(e)
-    )
+    """True if ``e`` may be computed although its value is not wanted: it reads no memory but inside of what ``beside``
+    computes anyway."""
+    known = _computed(beside) if beside is not None else set()
+    stack = [e]
+    while stack:
+        node = stack.pop()
+        if node in known:
+            continue
+        if isinstance(node, Load) or (isinstance(node, Call) and node.name == "pow"):
+            return False
+        stack.extend(node.children)
+    return True
+
+
+def _computed(e: Expr) -> set[Expr]:
+    """What is computed whenever ``e`` is: not what it may choose between."""
+    found: set[Expr] = set()
+    stack = [e]
+    while stack:
+        node = stack.pop()
+        if node in found:
+            continue
+        found.add(node)
+        if isinstance(node, Select):
+            stack.append(node.cond)
+        elif isinstance(node, Binary) and node.op in LOGIC_OPS:
+            stack.append(node.a)
+        else:
+            stack.extend(node.children)
+    return found
 
 
 def stride_of(buffer: Buffer, indices: Sequence[Expr], var: Var) -> int | None:
@@ -128,7 +153,7 @@ def _fits_vectors(node: Expr, var: Var, lanes: int) -> bool:
     if isinstance(node, Select) and depends_on(node.cond, var):
         return all(speculatable(value, node.cond) for value in (node.true_value, node.false_value))
     if isinstance(node, Binary) and node.op in LOGIC_OPS and depends_on(node.a, var):
-        return speculatable(node.b)
+        return speculatable(node.b, node.a)
     return node.dtype == "handle" or ITEM_BYTES[node.dtype] * lanes <= _WIDEST
 
 

@@ -140,6 +140,23 @@ def test_weights_are_fetched_ahead_once_a_vector(native: Native) -> None:
     np.testing.assert_allclose(out, data @ weights, rtol=1e-5, atol=1e-5)
 
 
+def test_maximum_of_padded_vectors_keeps_nan(native: Native) -> None:
+    k = te.reduce_axis(6, "k")
+    x = te.placeholder((5, 16), "float32", "x")
+    c = te.compute((16,), lambda v: te.max(select(k < 5, x[k, v], float("-inf")), axis=k), "c")
+    s = te.create_schedule(c)
+    (v,) = s[c].op.axis  # pyright: ignore[reportAttributeAccessIssue]
+    s[c].reorder(k, v)
+    s[c].vectorize(v)
+    func = lower(s, [x, c], "maximum")
+    assert "load <16 x float>" in llvm_ir([func])
+    data = np.random.default_rng(5).standard_normal((5, 16), dtype=np.float32)
+    data[[0, 2, 4], [3, 7, 11]] = np.nan
+    out = np.zeros(16, np.float32)
+    native([func])["maximum"](data, out)
+    np.testing.assert_array_equal(out, data.max(axis=0))
+
+
 def test_vectorized_reduction_still_sums(native: Native) -> None:
     a, o = Buffer("a", (16,), "int32"), Buffer("o", (1,), "int32")
     f = native([PrimFunc("s", [a, o], For(H, 16, Store(o, [0], o[0] + a[H]), "vectorized"))])["s"]
