@@ -18,10 +18,11 @@ from compiler.backend.cpu import amx
 from compiler.backend.cpu.expressions import expression
 from compiler.backend.cpu.int8_layouts import Int8Layouts
 from compiler.backend.cpu.layouts import BlockedLayouts
+from compiler.backend.cpu.lowered import Lowered, described, lowered
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.schedules import schedule_group
 from compiler.backend.cpu.workspace import workspaces_as_parameters
-from compiler.backend.llvm import compile_functions
+from compiler.backend.llvm import compile_fingerprinted
 from compiler.errors import CodegenError
 from compiler.graph.fuse import FusedGroup, pattern_of
 from compiler.graph.ir import Node, Value
@@ -42,17 +43,22 @@ _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 class CpuKernel:
     """One compiled group.
 
-    symbol: its C name, `void symbol(uint8_t *, ...)`. func: the lowered function. args: the values behind the
+    symbol: its C name, `void symbol(uint8_t *, ...)`. lowered: its function. args: the values behind the
     pointers in call order: inputs and constants, then `tables`, then outputs, then `workspaces`. tables: those of them
     that are constants of the kernel's own (per-channel scales of an attribute) and belong to no graph. workspaces:
     memory that it needs while it runs.
     """
 
     symbol: str
-    func: PrimFunc
+    lowered: Lowered
     args: list[Value]
     tables: list[Value]
     workspaces: list[Value] = field(default_factory=list)
+
+    @property
+    def func(self) -> PrimFunc:
+        """The function, lowered now if it is one that was lowered in an earlier process."""
+        return self.lowered.func
 
 
 class KnobSource(Protocol):
@@ -76,7 +82,7 @@ class CpuTarget(Target):
         self.name = name
         self._tuned = tuned
         self.processor = processor or Processor.of()
-        self._lowered: dict[Hashable, PrimFunc] = {}
+        self._lowered: dict[Hashable, Lowered] = {}
         self._known: dict[Hashable, Knobs | None] = {}
         self._layouts = BlockedLayouts(self.processor, lambda node: node.target == name)
         self._int8_layouts = Int8Layouts(self.processor, lambda node: node.target == name)
@@ -111,19 +117,29 @@ class CpuTarget(Target):
         key = signature(group), tuple(table.dtype for table in tables)
         known = self._lowered.get(key)
         if known is None:
-            schedule = schedule_group(outputs, self.processor, knobs)
             symbol = symbol_of(group.output.name)
-            func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
-            func = amx.configure_tiles(workspaces_as_parameters(func))
-            func.attrs["parallel"] = True
-            # Element-wise kernels wait for memory: leaving multiply and add apart is free and keeps numpy's rounding.
-            func.attrs["contract"] = any(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes)
-            known = self._lowered[key] = func
+
+            def lower_group() -> PrimFunc:
+                schedule = schedule_group(outputs, self.processor, knobs)
+                func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
+                func = amx.configure_tiles(workspaces_as_parameters(func))
+                func.attrs["parallel"] = True
+                # Element-wise kernels wait for memory: leaving multiply and add apart is free, and numpy's rounding.
+                func.attrs["contract"] = any(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes)
+                return func
+
+            decisions = knobs.chosen if isinstance(knobs, Declaration) else getattr(knobs, "values", None)
+            if context is not None or decisions is None:  # somebody watches, or nobody knows what will be decided
+                known = Lowered(None, lower_group)
+            else:
+                follows_from = key, symbol, described(decisions), described(vars(self.processor))
+                known = lowered(follows_from, lower_group)
+            self._lowered[key] = known
         workspaces = [
-            Value(f"{group.output.name}.{buffer.name}.workspace", tuple(buffer.shape), buffer.dtype)
-            for buffer in known.params[len(args) :]
+            Value(f"{group.output.name}.{name}.workspace", shape, dtype)
+            for name, shape, dtype in known.facts.params[len(args) :]
         ]
-        return CpuKernel(known.name, known, [*args, *workspaces], tables, workspaces)
+        return CpuKernel(known.facts.name, known, [*args, *workspaces], tables, workspaces)
 
     def space(self, group: FusedGroup) -> ConfigSpace | None:
         """The schedules that the group's template offers, its first point the default; None without a template."""
@@ -217,10 +233,16 @@ def compile_kernels(
     from different graphs).
     """
     if opt is None:
-        opt = 1 if any(kernel.func.attrs["contract"] for kernel in kernels) else 3
-    functions = {id(kernel.func): kernel.func for kernel in kernels}
-    return compile_functions(
-        list(functions.values()), target_triple=target_triple, cpu=cpu, opt=opt, more=more, exports=exports
+        opt = 1 if any(kernel.lowered.facts.contract for kernel in kernels) else 3
+    functions = list({id(kernel.lowered): kernel.lowered for kernel in kernels}.values())
+    return compile_fingerprinted(
+        [function.facts.fingerprint for function in functions],
+        lambda: [function.func for function in functions],
+        target_triple=target_triple,
+        cpu=cpu,
+        opt=opt,
+        more=more,
+        exports=exports,
     )
 
 

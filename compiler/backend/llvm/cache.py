@@ -1,4 +1,4 @@
-"""Compiled objects kept on disk, found by the content of what they were compiled from.
+"""Compiled objects kept on disk, found by the content of what they were compiled from; and small facts beside them.
 
 The key covers the functions node by node, everything that the code generator is told, its own source and LLVM's
 version; so nothing in the cache is ever out of date. Entries carry a checksum and come into being by renaming: a crash
@@ -10,7 +10,7 @@ $VDLA_CACHE_DIR names the folder (default: ~/.cache/vdla/objects); empty, nothin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -40,29 +40,40 @@ from compiler.ir import (
 )
 
 VARIABLE = "VDLA_CACHE_DIR"
-#: objects kept; beyond it the ones longest unused are dropped
+#: entries of a kind kept; beyond it the ones longest unused are dropped
 MOST_OBJECTS = 1024
 _CHECKSUM_BYTES = 32
 
 
-def cached(funcs: Sequence[PrimFunc], settings: object, compile_: Callable[[], bytes]) -> bytes:
-    """The object of `funcs`: from the cache, else compiled and kept.
+def cached(fingerprints: Iterable[bytes], settings: object, compile_: Callable[[], bytes]) -> bytes:
+    """The object of the functions that have these fingerprints: from the cache, else compiled and kept.
 
     settings: everything else that decides what `compile_` returns, as something whose repr says it all.
     """
-    folder = _folder()
-    if folder is None:
+    if _folder() is None:
         return compile_()
     digest = sha256(repr((_generator(), settings)).encode())
-    for func in funcs:
-        digest.update(fingerprint(func))
-    path = folder / digest.hexdigest()
-    found = _read(path)
+    for function in fingerprints:
+        digest.update(function)
+    found = recall(digest.hexdigest())
     if found is None:
         found = compile_()
-        with suppress(OSError):  # a full or read-only disk costs time, nothing else
-            _write(path, found)
+        remember(digest.hexdigest(), found)
     return found
+
+
+def recall(key: str) -> bytes | None:
+    """What was kept under a key, a file's name."""
+    folder = _folder()
+    return None if folder is None else _read(folder / key)
+
+
+def remember(key: str, content: bytes) -> None:
+    """Keep something for `recall`, if there is a cache. Keys with one ending crowd out only each other."""
+    folder = _folder()
+    if folder is not None:
+        with suppress(OSError):  # a full or read-only disk costs time, nothing else
+            _write(folder / key, content)
 
 
 def _folder() -> Path | None:
@@ -107,7 +118,8 @@ def _write(path: Path, payload: bytes) -> None:
         except OSError:
             os.unlink(file.name)
             raise
-    kept = sorted(path.parent.iterdir(), key=lambda entry: entry.stat().st_mtime)
+    alike = [entry for entry in path.parent.iterdir() if entry.suffix == path.suffix]
+    kept = sorted(alike, key=lambda entry: entry.stat().st_mtime)
     for old in kept[: max(0, len(kept) - MOST_OBJECTS)]:
         old.unlink(missing_ok=True)
 

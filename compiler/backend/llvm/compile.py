@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import llvmlite.ir as ir
 
-from compiler.backend.llvm.cache import cached
+from compiler.backend.llvm.cache import cached, fingerprint
 from compiler.backend.llvm.codegen import FunctionEmitter
 from compiler.backend.llvm.machine import Machine
 from compiler.errors import CodegenError
@@ -68,6 +68,31 @@ def compile_functions(
         CodegenError: unknown triple or cpu, an intrinsic without CPU code, a bad function name.
         VerifyError: a function breaks a rule of the loop IR.
     """
+    return compile_fingerprinted(
+        map(fingerprint, funcs),
+        lambda: funcs,
+        target_triple=target_triple,
+        cpu=cpu,
+        opt=opt,
+        more=more,
+        exports=exports,
+    )
+
+
+def compile_fingerprinted(
+    fingerprints: Iterable[bytes],
+    functions: Callable[[], Sequence[PrimFunc]],
+    *,
+    target_triple: str | None = None,
+    cpu: str = "host",
+    opt: int = 3,
+    more: Sequence[str] = (),
+    exports: Collection[str] | None = None,
+) -> bytes:
+    """`compile_functions` of functions that are only made if no object of theirs is in the cache.
+
+    fingerprints: of what `functions` returns (`compiler.backend.llvm.cache.fingerprint`).
+    """
     machine = Machine.get(target_triple, cpu, opt)
     settings = (
         machine.triple,
@@ -79,9 +104,9 @@ def compile_functions(
     )
 
     def compiled() -> bytes:
-        module = _module(funcs, machine)
+        module = _module(functions(), machine)
         # Whether a processor has what a schedule declares, LLVM alone knows.
         declared = any(_PROCESSORS_OWN.match(name) for name in module.globals)
         return machine.compile([str(module), *more], exports, isolated=declared)
 
-    return cached(funcs, settings, compiled)
+    return cached(fingerprints, settings, compiled)

@@ -41,9 +41,9 @@ def test_an_object_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return compiled[-1]
 
     for _ in range(3):
-        assert cached([scaled(2.0)], "settings", compile_) == b"object"
+        assert cached([fingerprint(scaled(2.0))], "settings", compile_) == b"object"
     assert len(compiled) == 1
-    cached([scaled(2.0)], "other settings", compile_)
+    cached([fingerprint(scaled(2.0))], "other settings", compile_)
     assert len(compiled) == 2
 
 

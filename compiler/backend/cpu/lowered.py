@@ -1,0 +1,94 @@
+"""A group's function, lowered when somebody reads its loops.
+
+Most of a compilation is lowering, and a network that was compiled before has all its objects in the cache
+(`compiler.backend.llvm.cache`). What finding them needs - names, workspaces, a fingerprint - is remembered beside them,
+under what a function follows from: the group's signature, the schedule's decisions, the processor and the compiler's
+own source. So nothing that is remembered is ever out of date.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import compiler
+from compiler.backend.llvm.cache import fingerprint, recall, remember
+from compiler.ir import PrimFunc
+
+_KIND = ".function"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a function without its loops.
+
+    fingerprint: `compiler.backend.llvm.cache.fingerprint`. params: (name, shape, dtype) of each parameter's buffer.
+    contract: whether a multiplication and an addition may become one.
+    """
+
+    name: str
+    fingerprint: bytes
+    params: tuple[tuple[str, tuple[int, ...], str], ...]
+    contract: bool
+
+    @staticmethod
+    def of(func: PrimFunc) -> Facts:
+        """Those of a function."""
+        params = tuple((buffer.name, tuple(buffer.shape), buffer.dtype) for buffer in func.params)
+        return Facts(func.name, fingerprint(func), params, bool(func.attrs["contract"]))
+
+    def to_bytes(self) -> bytes:
+        """As bytes for `from_bytes`."""
+        params = [[name, list(shape), dtype] for name, shape, dtype in self.params]
+        return json.dumps([self.name, self.fingerprint.hex(), params, self.contract]).encode()
+
+    @staticmethod
+    def from_bytes(raw: bytes) -> Facts:
+        """What `to_bytes` wrote."""
+        name, digest, params, contract = json.loads(raw)
+        named = tuple((n, tuple(shape), dtype) for n, shape, dtype in params)
+        return Facts(name, bytes.fromhex(digest), named, contract)
+
+
+class Lowered:
+    """A function of which `facts` are known; `func` lowers it if that has not happened yet."""
+
+    def __init__(self, facts: Facts | None, lower: Callable[[], PrimFunc]) -> None:
+        self._lower = lower
+        self.facts = facts or Facts.of(self.func)
+
+    @cached_property
+    def func(self) -> PrimFunc:
+        """The function."""
+        return self._lower()
+
+
+def lowered(follows_from: Hashable, lower: Callable[[], PrimFunc]) -> Lowered:
+    """The function that `lower` makes; if it was made before from the same, in whatever process, it waits."""
+    key = sha256(repr((_source(), follows_from)).encode()).hexdigest() + _KIND
+    raw = recall(key)
+    result = Lowered(None if raw is None else Facts.from_bytes(raw), lower)
+    if raw is None:
+        remember(key, result.facts.to_bytes())
+    return result
+
+
+@cache
+def _source() -> str:
+    """A digest of the compiler."""
+    digest = sha256()
+    root = Path(str(compiler.__file__)).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)} {path.stat().st_size} ".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def described(facts: Mapping[str, object]) -> Hashable:
+    """Fields of a processor, or decisions of a schedule, as part of what `lowered` takes: the same in every process."""
+    plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in facts.items()}
+    return repr(sorted(plain.items()))
