@@ -33,17 +33,18 @@ def default_schedule(outputs: Sequence[Tensor]) -> Schedule:
     """A schedule that stores reductions and padding, inlines everything else that is cheap to recompute, and runs a
     reduction tile by tile inside the element-wise stage that follows it."""
     schedule = create_schedule(outputs)
-    _inline(schedule)
+    inline_cheap(schedule)
     for stage in list(schedule.stages):
         if isinstance(stage.op, ComputeOp) and stage.op.reduce_axis:
             tile = _arrange(stage)
             _attach(schedule, stage, tile)
     for stage in schedule.stages:
-        _vectorize_functions(stage)
+        vectorize_functions(stage)
     return schedule
 
 
-def _loads(op: ComputeOp) -> set[Load]:
+def loads_of(op: ComputeOp) -> set[Load]:
+    """What the body reads."""
     return {node for node in walk_expr(op.body) if isinstance(node, Load)}
 
 
@@ -52,7 +53,7 @@ def _points(op: ComputeOp) -> int:
     return math.prod(axis.extent for axis in (*op.axis, *op.reduce_axis))
 
 
-def _inline(schedule: Schedule) -> None:
+def inline_cheap(schedule: Schedule) -> None:
     """Inline the stages that cost less to recompute where they are read than to store."""
     evaluations: dict[Stage, int] = {}
     for stage in reversed(schedule.stages):
@@ -64,7 +65,7 @@ def _inline(schedule: Schedule) -> None:
         for reader in readers:
             if not isinstance(reader.op, ComputeOp):
                 continue
-            reads = sum(load.buffer is stage.tensor for load in _loads(reader.op))
+            reads = sum(load.buffer is stage.tensor for load in loads_of(reader.op))
             needed += reads * (evaluations[reader] if reader.inlined else _points(reader.op))
         evaluations[stage] = needed
         if op.reduce_axis or stage.must_store:
@@ -87,7 +88,7 @@ def _uses(exprs: Iterable[Expr], axis: IterVar) -> bool:
     return any(node is axis for expr in exprs for node in walk_expr(expr))
 
 
-def _divisor(extent: int, limit: int) -> int:
+def divisor(extent: int, limit: int) -> int:
     """The greatest divisor of `extent` that is at most `limit`: tiles without a rest need no guard."""
     return max(d for d in range(1, limit + 1) if extent % d == 0)
 
@@ -101,7 +102,7 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
     """
     op = stage.op
     assert isinstance(op, ComputeOp)
-    loads = list(_loads(op))
+    loads = list(loads_of(op))
     time = 0 if stage.scan is None else 1  # a recurrence makes one step at a time
     data, reduce = list(op.axis[time:]), list(op.reduce_axis)
     if not data:
@@ -112,7 +113,7 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
         tiled = next((axis for axis in reversed(data) if axis.extent > 1), None)
         if tiled is None:
             return None
-        size = _divisor(tiled.extent, _LONG_TILE)
+        size = divisor(tiled.extent, _LONG_TILE)
         blocks, inner = stage.split(tiled, factor=size)
         stage.reorder(*[blocks if axis is tiled else axis for axis in data], *reduce, inner)
         stage.unroll(inner)
@@ -123,7 +124,7 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
     lanes = next((lanes for lanes in LANES if last.extent % lanes == 0), 1)
     wide = all(_is_dense(load, last) for load in streams) and (lanes >= 8 or lanes == last.extent)
     if tiled is not None:
-        size = _divisor(tiled.extent, _LONG_TILE if wide and lanes < 16 else _SHORT_TILE)
+        size = divisor(tiled.extent, _LONG_TILE if wide and lanes < 16 else _SHORT_TILE)
         blocks, inner = stage.split(tiled, factor=size)
         stage.unroll(inner)
         outer[outer.index(tiled)] = blocks
@@ -135,7 +136,7 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
         inside[-1] = lane
         side = next((axis for axis in reversed(outer) if axis.extent > 1), None)
         if tiled is None and side is not None:  # nothing is reused: vectors accumulate side by side
-            outer[outer.index(side)], inner = stage.split(side, factor=_divisor(side.extent, _LONG_TILE))
+            outer[outer.index(side)], inner = stage.split(side, factor=divisor(side.extent, _LONG_TILE))
             stage.unroll(inner)
             inside.insert(0, inner)
     stage.reorder(*outer, *reduce, *inside)
@@ -144,7 +145,7 @@ def _arrange(stage: Stage) -> tuple[IterVar, int] | None:
     return None if tiled is None else (tiled, size)
 
 
-def _vectorize_functions(stage: Stage) -> None:
+def vectorize_functions(stage: Stage) -> None:
     """Compute exponentials and the like in vectors, where whole ones fit: they are long, and LLVM is wary of them."""
     op = stage.op
     if not isinstance(op, ComputeOp) or stage.inlined or op.reduce_axis or not op.axis or not _is_expensive(op.body):
@@ -196,7 +197,7 @@ def _follow(schedule: Schedule, stage: Stage, depth: int) -> Stage | None:
                 or reader.tensor.shape[:depth] != stage.tensor.shape[:depth]
             ):
                 return None
-            reads = [load for load in _loads(op) if load.buffer is current.tensor]
+            reads = [load for load in loads_of(op) if load.buffer is current.tensor]
             if any(load.indices[:depth] != op.axis[:depth] for load in reads):
                 return None
             if not reader.inlined:

@@ -18,6 +18,7 @@ from compiler.backend.cpu import (
     winograd,
 )
 from compiler.backend.cpu.default_schedule import default_schedule
+from compiler.backend.cpu.drawn import DRAWN, GENERAL, SCHEDULE, drawn_schedule, is_drawable
 from compiler.backend.cpu.prefetch import prefetch_weights
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
@@ -48,7 +49,8 @@ _BLOCKED_RANK = 5
 def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs | None = None) -> Schedule:
     """The schedule of a group's expressions.
 
-    knobs: the decisions of the template, if the group has one (default: what is expected to be fastest).
+    knobs: the decisions of the template, or of the schedules drawn from the group's expressions (default: what is
+    expected to be fastest).
     """
     schedule = create_schedule(outputs)
     anchor = next((stage for stage in schedule.stages if _has_template(stage)), None)
@@ -56,6 +58,8 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         if len(outputs) == 1 and transposition.applies(schedule, schedule[outputs[0]], processor):
             transposition.schedule_blocks(schedule[outputs[0]])
             return schedule
+        if knobs is not None and is_drawable(outputs) and knobs.alternative(SCHEDULE, (GENERAL, DRAWN)) == DRAWN:
+            return drawn_schedule(outputs, processor, knobs)
         return default_schedule(outputs)
     assert isinstance(anchor.op, ComputeOp)
     template = _TEMPLATES[anchor.op.tag]

@@ -142,7 +142,8 @@ class CpuTarget(Target):
         return CpuKernel(known.facts.name, known, [*args, *workspaces], tables, workspaces)
 
     def space(self, group: FusedGroup) -> ConfigSpace | None:
-        """The schedules that the group's template offers, its first point the default; None without a template."""
+        """The schedules that the group's template offers, or that are drawn from its expressions if it reduces and has
+        none; the first point is the default. None where there is no choice."""
 
         def template(knobs: Knobs) -> None:
             _, outputs = self._expressions(group, knobs)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import vdla
@@ -63,6 +65,40 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="nothing to tune"):
-        groups_of("mlp")
+        groups_of(unary("Relu", [4, 5]))
     assert run_cli(["tune", "D1", "--target", "cpu", "--set", "vdla.batch=2", "--db", str(tmp_path / "t")]) == 2
     assert "tunes for a processor" in capsys.readouterr().err
+
+
+def test_an_operator_without_a_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Softmax over odd sizes: schedules drawn from the computation are recorded, and used when chosen."""
+    model, path = tmp_path / "softmax.onnx", tmp_path / "t.jsonl"
+    onnx.save(unary("Softmax", [3, 7, 45]), model)
+    assert run_cli(["tune", str(model), "--target", "cpu", "--db", str(path), "--trials", "4", "--json"]) == 0
+    (operator,) = json.loads(capsys.readouterr().out)["operators"]
+    assert operator["best_seconds"] <= operator["default_seconds"] and not operator["failed"]
+    database = Database(path)
+    assert {record.knobs["schedule"] for record in database.query(target=TARGET)} == {"general rules", "drawn"}
+
+    # Whichever was faster here and now, a drawn one is taken from now on.
+    drawn = next(record for record in database.query(target=TARGET) if record.knobs["schedule"] == "drawn")
+    database.append([replace(drawn, target=CHOSEN, time=drawn.time + 3600)])
+    artifact = vdla.compile(model, target="cpu", tiles=path)
+    tuning: Any = artifact.info["tuning"]
+    assert len(tuning["tuned"]) == 1 and not tuning["untuned"]
+    default, tuned = (artifact.cpu_code for artifact in (vdla.compile(model, target="cpu"), artifact))
+    assert default != tuned
+    inputs = random_inputs(artifact.inputs)
+    with Executor(artifact) as executor:
+        (got,) = executor.run(inputs).outputs.values()
+    powers = np.exp(inputs["x"].astype(np.float64))
+    np.testing.assert_allclose(got, powers / powers.sum(-1, keepdims=True), rtol=1e-5)
+    assert run_cli(["run", str(model), "--target", "cpu", "--db", str(path)]) == 0
+    assert "tuned: 1 of 1 operators" in "".join(capsys.readouterr())
+
+
+def unary(op: str, shape: list[int]) -> onnx.ModelProto:
+    """A model of one operator."""
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("x", "y"))
+    graph = onnx.helper.make_graph([onnx.helper.make_node(op, ["x"], ["y"])], op, [x], [y])
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
