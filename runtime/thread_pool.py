@@ -11,7 +11,9 @@ one that has nothing left takes from the back of the others'. So the same part o
 same core, whose cache still holds it when the next kernel, divided in the same way, reads it; and cores touch each
 other's lines only where a loop starts and ends. A range carries the number of its loop, so a thread that wakes late can
 never claim from a loop that it does not know, and a thread that is missing (after a fork) or busy elsewhere costs
-speed, not correctness. Idle threads spin for a while, then sleep on a futex. A loop that starts while another one
+speed, not correctness. Idle threads spin for a while, then sleep on a futex. One that finds itself on the caller's
+processor leaves it: the kernel likes to wake a thread where it was called from, and two that spin there wait for each
+other's time slices. A loop that starts while another one
 runs, in another thread or inside it, runs serially in its caller.
 """
 
@@ -31,6 +33,7 @@ MOST_THREADS = 256
 #: iterations of one loop that fit a range; longer ones run serially
 MOST_ITERATIONS = (1 << 16) - 1
 
+_MASK_BYTES = 128  # of the processors that a thread may use, as the kernel takes them
 # Half a millisecond to two, by how long a processor pauses: longer than what lies between two runs of a network.
 _SPINS = 40000
 _FUTEX = {"x86_64": 202, "aarch64": 98, "arm": 240}
@@ -54,10 +57,14 @@ target triple = "{triple}"
 @pace = internal global i64 65536
 @started = internal global i32 1
 @busy = internal global i32 0, align 64
+@home = internal global i32 -2, align 64  ; the caller's processor
 
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach({word})
 declare {word} @syscall({word}, ...)
+declare i32 @sched_getcpu()
+declare i32 @sched_getaffinity(i32, {word}, ptr)
+declare i32 @sched_setaffinity(i32, {word}, ptr)
 declare {hint}
 
 define internal ptr @share(i32 %id) {{
@@ -141,8 +148,52 @@ tell:
   ret void
 }}
 
+; Leaves the caller's processor, if it is this one and not the only one that %allowed has.
+define internal void @part(ptr %allowed, ptr %mask) {{
+entry:
+  %home = load atomic i32, ptr @home monotonic, align 4
+  %here = call i32 @sched_getcpu()
+  %same = icmp eq i32 %home, %here
+  %representable = icmp ult i32 %here, {cpus}
+  %leave = and i1 %same, %representable
+  br i1 %leave, label %copy, label %end
+copy:
+  %i = phi i32 [ 0, %entry ], [ %following, %copy ]
+  %some = phi i32 [ 0, %entry ], [ %any, %copy ]
+  %from = getelementptr i8, ptr %allowed, i32 %i
+  %to = getelementptr i8, ptr %mask, i32 %i
+  %byte = load i8, ptr %from, align 1
+  %first = shl i32 %i, 3
+  %place = sub i32 %here, %first
+  %inside = icmp ult i32 %place, 8
+  %shift = and i32 %place, 7
+  %bit = shl i32 1, %shift
+  %cleared = select i1 %inside, i32 %bit, i32 0
+  %keep = xor i32 %cleared, 255
+  %keep8 = trunc i32 %keep to i8
+  %kept = and i8 %byte, %keep8
+  store i8 %kept, ptr %to, align 1
+  %wide = zext i8 %kept to i32
+  %any = or i32 %some, %wide
+  %following = add i32 %i, 1
+  %more = icmp ult i32 %following, {mask}
+  br i1 %more, label %copy, label %choose
+choose:
+  %other = icmp ne i32 %any, 0
+  br i1 %other, label %move, label %end
+move:
+  %r = call i32 @sched_setaffinity(i32 0, {word} {mask}, ptr %mask)
+  br label %end
+end:
+  ret void
+}}
+
 define internal ptr @thread(ptr %argument) {{
 entry:
+  %allowed = alloca [{mask} x i8], align 8
+  %mask = alloca [{mask} x i8], align 8
+  store [{mask} x i8] zeroinitializer, ptr %allowed
+  %g = call i32 @sched_getaffinity(i32 0, {word} {mask}, ptr %allowed)
   %address = ptrtoint ptr %argument to i64
   %id = trunc i64 %address to i32
   %own = call ptr @share(i32 %id)
@@ -151,13 +202,14 @@ entry:
   %sleeps = getelementptr %report, ptr %report, i32 0, i32 1
   br label %look
 look:
-  %seen = phi i64 [ 0, %entry ], [ %number, %busy ], [ %seen, %spin ], [ %seen, %sleep ]
-  %spins = phi i32 [ 0, %entry ], [ 0, %busy ], [ %more, %spin ], [ 0, %sleep ]
+  %seen = phi i64 [ 0, %entry ], [ %number, %busy ], [ %seen, %rest ], [ %seen, %sleep ]
+  %spins = phi i32 [ 0, %entry ], [ 0, %busy ], [ %more, %rest ], [ 0, %sleep ]
   %word = load atomic i64, ptr %own acquire, align 8
   %number = lshr i64 %word, 32
   %idle = icmp eq i64 %number, %seen
   br i1 %idle, label %wait, label %busy
 busy:
+  call void @part(ptr %allowed, ptr %mask)
   call void @work(i32 %id, i64 %number)
   br label %look
 wait:
@@ -165,6 +217,13 @@ wait:
   %enough = icmp sgt i32 %more, {spins}
   br i1 %enough, label %sleep, label %spin
 spin:
+  %phase = and i32 %spins, 31
+  %seldom = icmp eq i32 %phase, 0
+  br i1 %seldom, label %apart, label %rest
+apart:
+  call void @part(ptr %allowed, ptr %mask)
+  br label %rest
+rest:
   {pause}
   br label %look
 sleep:
@@ -240,6 +299,8 @@ begin:
   %number = and i64 %after, 4294967295
   %high = shl i64 %number, 32
   %extent = zext i32 %n to i64
+  %cpu = call i32 @sched_getcpu()
+  store atomic i32 %cpu, ptr @home monotonic, align 4
   br label %publish
 ; Thread t's share: iterations t n / threads to (t + 1) n / threads, about; the last one's end is n.
 publish:
@@ -338,6 +399,8 @@ def pool_ir(triple: str, *, weak: bool = False) -> str:
         spins=_SPINS,
         threads=MOST_THREADS,
         most=MOST_ITERATIONS,
+        mask=_MASK_BYTES,
+        cpus=8 * _MASK_BYTES,
     )
 
 

@@ -97,3 +97,30 @@ def test_there_is_a_pool_for_each_architecture() -> None:
         assert "@vdla_parallel_for" in pool_ir(triple)
     with pytest.raises(InputError, match="riscv64"):
         pool_ir("riscv64-unknown-linux-gnu")
+
+
+_CROWDED = """
+import ctypes, os, threading, time
+from runtime.thread_pool import process_pool
+
+allowed = os.sched_getaffinity(0)
+before = set(os.listdir("/proc/self/task"))
+process_pool().use(2)
+(worker,) = {int(task) for task in set(os.listdir("/proc/self/task")) - before}
+body = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32)
+run = ctypes.CFUNCTYPE(None, body, ctypes.c_void_p, ctypes.c_int32)(process_pool().address)
+both = threading.Barrier(2, timeout=60)
+run(body(lambda _, i: both.wait()), None, 2)
+home = min(allowed)
+os.sched_setaffinity(0, {home})
+os.sched_setaffinity(worker, {home})
+end = time.monotonic() + 60
+while os.sched_getaffinity(worker) == {home} and time.monotonic() < end:
+    run(body(lambda _, i: None), None, 2)
+print(os.sched_getaffinity(worker) == (allowed - {home} or {home}))
+"""
+
+
+def test_a_thread_leaves_the_callers_processor() -> None:
+    done = subprocess.run([sys.executable, "-c", _CROWDED], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr

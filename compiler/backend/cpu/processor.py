@@ -35,6 +35,12 @@ class Processor:
         return self.vector_bytes // 4
 
     @property
+    def fetches_ahead(self) -> bool:
+        """Whether asking for weights ahead pays: a vector is at least half a line of the caches. Shorter ones would ask
+        for each line several times, and every request takes a product's turn."""
+        return self.vector_bytes >= 32
+
+    @property
     def macs_per_cycle(self) -> int:
         """Two vector units."""
         return 2 * self.lanes

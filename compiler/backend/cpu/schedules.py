@@ -40,8 +40,6 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
     transposed.PHASES: transposed.schedule_phases,
     winograd.WINOGRAD: winograd.schedule_winograd,
 }
-# Shorter vectors would ask for each cache line several times, and every request takes a product's turn.
-_PREFETCHED = 32
 # Four axes and the channels of a block.
 _BLOCKED_RANK = 5
 
@@ -72,7 +70,7 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         if _is_epilogue(schedule, anchor, stage):
             stage.compute_inline()
     template(schedule, anchor, out, processor, knobs or Declaration())
-    if processor.vector_bytes >= _PREFETCHED:
+    if processor.fetches_ahead:
         prefetch_weights(schedule)
     return schedule
 

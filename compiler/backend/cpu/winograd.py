@@ -104,21 +104,23 @@ def _cycles(transform: Transform | None, x: Sequence[int], shape: Sequence[int],
     if transform is None:
         macs = math.prod(shape) * channels * 9
         weights = 4 * 9 * channels * outputs
-        return 1.15 * macs / processor.macs_per_cycle + _stream(weights, processor)
+        return _with_weights(1.15 * macs / processor.macs_per_cycle, weights, processor)
     tiles = n * -(-height // transform.m) * -(-width // transform.m)
     points = transform.alpha**2
     macs = points * tiles * channels * outputs
     moved = 4 * points * tiles * (channels + outputs)
     weights = 4 * points * channels * outputs
-    return 1.15 * macs / processor.macs_per_cycle + moved / 5 + _stream(weights, processor)
+    return _with_weights(1.15 * macs / processor.macs_per_cycle, weights, processor) + moved / 5
 
 
-def _stream(weights: int, processor: Processor) -> float:
-    """Cycles to bring weights in that the second cache does not keep from one inference to the next."""
-    return (
+def _with_weights(products: float, weights: int, processor: Processor) -> float:
+    """Cycles of products and of bringing in weights that the second cache does not keep from one inference to the next:
+    both at once where the weights are asked for ahead."""
+    stream = (
         weights / (4 * processor.stream_bytes_per_cycle)
         + max(0, weights - (4 << 20)) / processor.stream_bytes_per_cycle
     )
+    return max(products, stream) if processor.fetches_ahead else products + stream
 
 
 def winograd_conv2d(
