@@ -11,15 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import compiler
-from compiler.backend.llvm.cache import fingerprint, recall, remember
+from compiler.backend.llvm.cache import fingerprint, recall, remember, source_digest
 from compiler.ir import PrimFunc
 
 _KIND = ".function"
+_COMPILER = Path(str(compiler.__file__)).parent
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,12 @@ class Lowered:
 
 def lowered(follows_from: Hashable, lower: Callable[[], PrimFunc]) -> Lowered:
     """The function that `lower` makes; if it was made before from the same, in whatever process, it waits."""
-    key = sha256(repr((_source(), follows_from)).encode()).hexdigest() + _KIND
+    key = sha256(repr((source_digest(_COMPILER), follows_from)).encode()).hexdigest() + _KIND
     raw = recall(key)
     result = Lowered(None if raw is None else Facts.from_bytes(raw), lower)
     if raw is None:
         remember(key, result.facts.to_bytes())
     return result
-
-
-@cache
-def _source() -> str:
-    """A digest of the compiler."""
-    digest = sha256()
-    root = Path(str(compiler.__file__)).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(f"{path.relative_to(root)} {path.stat().st_size} ".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def described(facts: Mapping[str, object]) -> Hashable:

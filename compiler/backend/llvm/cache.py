@@ -87,12 +87,18 @@ def _folder() -> Path | None:
 
 
 @cache
-def _generator() -> str:
-    """The code generator's own source, and what it calls."""
-    digest = sha256(f"{llvmlite.__version__} {llvm.llvm_version_info}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+def source_digest(folder: Path) -> str:
+    """Of the Python sources below a folder."""
+    digest = sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _generator() -> tuple[object, ...]:
+    """The code generator's own source, and what it calls."""
+    return llvmlite.__version__, llvm.llvm_version_info, source_digest(Path(__file__).parent)
 
 
 def _read(path: Path) -> bytes | None:
