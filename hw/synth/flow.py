@@ -198,6 +198,16 @@ def verilog_step(build: Build) -> Step:
     return Step("verilog", reads=(), writes=("vdla.v",), run=_write_verilog, settings=settings)
 
 
+def project_step(files: Mapping[str, str]) -> Step:
+    """The step that writes a vendor's project: the text of each file by name."""
+
+    def write(build: Build, work: Work) -> None:
+        for name, text in files.items():
+            work.target(name).write_text(text, encoding="utf-8")
+
+    return Step("project", reads=(), writes=tuple(files), run=write, settings={"files": dict(files)})
+
+
 def _write_verilog(build: Build, work: Work) -> None:
     from hw.rtl.verilog import to_verilog
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from hw.synth.engine import Work
-from hw.synth.flow import Build, Flow, Option, Result, Step, SynthesisError, register, verilog_step
+from hw.synth.flow import Build, Flow, Option, Result, Step, SynthesisError, project_step, register, verilog_step
 from hw.synth.parts import Resources
 from hw.synth.quartus_project import COMPONENT, SCRIPT, SYSTEM, project_files
 
@@ -48,8 +48,7 @@ class Quartus(Flow):
     }
 
     def steps(self, build: Build) -> Sequence[Step]:
-        files = project_files(build)
-        steps = [verilog_step(build), Step("project", (), PROJECT, _write_project, {"files": files})]
+        steps = [verilog_step(build), project_step(project_files(build))]
         if not missing():
             settings = {"clock_mhz": build.config.clock_mhz, **build.options}
             steps += [
@@ -103,11 +102,6 @@ def worst_slack(summary: str) -> float:
     if not slacks:
         raise SynthesisError("the timing analyser's summary has no setup slack of the PLL's clock")
     return min(slacks)
-
-
-def _write_project(build: Build, work: Work) -> None:
-    for name, text in project_files(build).items():
-        work.target(name).write_text(text, encoding="utf-8")
 
 
 def _build(build: Build, work: Work) -> None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 from hw.synth.engine import Work
-from hw.synth.flow import Build, Flow, Option, Result, Step, SynthesisError, register, verilog_step
+from hw.synth.flow import Build, Flow, Option, Result, Step, SynthesisError, project_step, register, verilog_step
 from hw.synth.parts import Resources
 from hw.synth.vivado_project import BUILD, project_files
 from hw.synth.vivado_reports import critical_path, total_utilization, unit_utilization, worst_slack
@@ -37,8 +37,7 @@ class Vivado(Flow):
     }
 
     def steps(self, build: Build) -> Sequence[Step]:
-        files = project_files(build)
-        steps = [verilog_step(build), Step("project", (), PROJECT, _write_project, {"files": files})]
+        steps = [verilog_step(build), project_step(project_files(build))]
         if shutil.which(TOOL):
             made = ("vdla.bit", "vdla.hwh", UTILIZATION, UNITS, TIMING)
             steps += [
@@ -71,11 +70,6 @@ class Vivado(Flow):
             files=("vdla.bit", "vdla.hwh", UTILIZATION, TIMING),
             extra={"bitstream": True, "worst_slack_ns": timing["slack_ns"]},
         )
-
-
-def _write_project(build: Build, work: Work) -> None:
-    for name, text in project_files(build).items():
-        work.target(name).write_text(text, encoding="utf-8")
 
 
 def _build(build: Build, work: Work) -> None:
