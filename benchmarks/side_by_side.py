@@ -1,7 +1,7 @@
 """This kit, ONNX Runtime and OpenVINO on one model and input, each alone in a process, so that medians can be compared.
 
-Alone, since a library's threads wait for work in loops for a while after a run, on the processors that the next one
-needs. ``python -m benchmarks.side_by_side`` is such a process; `compare` starts them.
+TVM, untuned, can be a fourth. Alone, since a library's threads wait for work in loops for a while after a run, on the
+processors that the next one needs. ``python -m benchmarks.side_by_side`` is such a process; `compare` starts them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import onnx
 import onnxruntime
@@ -30,6 +31,7 @@ Agreement = Callable[[np.ndarray, np.ndarray], str | None]
 #: of the columns that `compare` fills
 COLUMNS = ("ours, ms", "ONNX Runtime, ms", "OpenVINO, ms", "ours / faster")
 _WARM_UP = 5
+_TVM_RUNS = 3  # untuned, it takes seconds for a network
 
 
 def image(model: onnx.ModelProto) -> np.ndarray:
@@ -71,6 +73,28 @@ def open_vino(model: onnx.ModelProto, x: np.ndarray, threads: int, precision: st
     return lambda: request.infer([x])[compiled.output(0)]
 
 
+def tvm_untuned(model: onnx.ModelProto, x: np.ndarray) -> Run:
+    """TVM's default pipeline for this processor, no tuning; SystemExit for a model that it cannot import."""
+    import tvm  # pyright: ignore[reportMissingImports]  # the extra "bench" has it, as an option
+    from tvm import relax  # pyright: ignore[reportMissingImports]
+    from tvm.relax.frontend.onnx import from_onnx  # pyright: ignore[reportMissingImports]
+
+    target = tvm.target.Target({"kind": "llvm", "mcpu": llvm.get_host_cpu_name()})
+    try:
+        module = from_onnx(model)
+    except tvm.error.OpNotImplemented as error:
+        raise SystemExit(f"TVM cannot import it: {error}") from None
+    with target:
+        machine = relax.VirtualMachine(tvm.compile(module, target=target), tvm.cpu())
+    argument = tvm.runtime.tensor(x)
+
+    def run() -> np.ndarray:
+        result = machine["main"](argument)
+        return (result if hasattr(result, "numpy") else result[0]).numpy()
+
+    return run
+
+
 def close(output: np.ndarray, reference: np.ndarray) -> str | None:
     """Float networks: outputs agree to 1e-4 of the largest magnitude."""
     error = np.abs(output - reference).max() / np.abs(reference).max()
@@ -99,6 +123,22 @@ def median(run: Run, count: int) -> float:
     return float(np.median(seconds))
 
 
+def tvm_seconds(model: onnx.ModelProto) -> float | None:
+    """Median seconds of TVM, untuned; None when it cannot import the model."""
+    with tempfile.TemporaryDirectory() as name:
+        path, result = Path(name, "model.onnx"), Path(name, "y.npy")
+        onnx.save(model, str(path))
+        try:
+            return _alone("tvm", path, result, [f"--runs={_TVM_RUNS}"])
+        except subprocess.CalledProcessError:
+            return None
+
+
+def _alone(who: str, path: Path, result: Path, options: Sequence[str]) -> float:
+    command = [sys.executable, "-m", "benchmarks.side_by_side", who, str(path), str(result), *options]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1])
+
+
 def check(outputs: Sequence[tuple[str, np.ndarray]], agreement: Agreement) -> None:
     """SystemExit where an output differs from the last one."""
     for name, output in outputs:
@@ -117,11 +157,9 @@ def compare(
         path, result = Path(name, "model.onnx"), Path(name, "y.npy")
         onnx.save(model, str(path))
         for who in ("ours", "openvino", "onnxruntime"):
-            options = [who, str(path), str(result), f"--threads={threads}", f"--runs={count}"]
+            options = [f"--threads={threads}", f"--runs={count}"]
             options += [f"--precision={precision}"] if precision is not None else []
-            command = [sys.executable, "-m", "benchmarks.side_by_side", *options]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            seconds[who] = float(done.stdout.split()[-1])
+            seconds[who] = _alone(who, path, result, options)
             outputs.append((who, np.load(result)))
     check(outputs, agreement)
     mine = seconds["ours"]
@@ -137,7 +175,7 @@ def versions() -> str:
 def main() -> None:
     """One of them: prints its median seconds and saves its output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("who", choices=("ours", "onnxruntime", "openvino"))
+    parser.add_argument("who", choices=("ours", "onnxruntime", "openvino", "tvm"))
     parser.add_argument("model", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--threads", type=int, default=1)
@@ -150,6 +188,8 @@ def main() -> None:
         run = ours(Executor(compile_model(model, Config.load("pynq-z1"), ["cpu"]).artifact), x, arguments.threads)
     elif arguments.who == "openvino":
         run = open_vino(model, x, arguments.threads, arguments.precision)
+    elif arguments.who == "tvm":
+        run = tvm_untuned(model, x)
     else:
         run = onnx_runtime(model, x, arguments.threads)
     np.save(arguments.output, run())
