@@ -81,11 +81,12 @@ def tvm_untuned(model: onnx.ModelProto, x: np.ndarray) -> Run:
 
     target = tvm.target.Target({"kind": "llvm", "mcpu": llvm.get_host_cpu_name()})
     try:
-        module = from_onnx(model)
+        module = from_onnx(model)  # pyright: ignore[reportArgumentType]  # annotated narrower than documented
     except tvm.error.OpNotImplemented as error:
         raise SystemExit(f"TVM cannot import it: {error}") from None
     with target:
-        machine = relax.VirtualMachine(tvm.compile(module, target=target), tvm.cpu())
+        compiled = tvm.compile(module, target=target)
+    machine = relax.VirtualMachine(compiled, [tvm.cpu()])  # pyright: ignore[reportArgumentType]
     argument = tvm.runtime.tensor(x)
 
     def run() -> np.ndarray:
