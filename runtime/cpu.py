@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import groupby, pairwise
 
@@ -57,8 +57,11 @@ class CpuDevice:
     threads: how many a kernel may use, the caller's included ($VDLA_NUM_THREADS, or all processors).
     """
 
-    def __init__(self, code: CpuCode, steps: Sequence[Step]) -> None:
+    def __init__(self, code: CpuCode, steps: Sequence[Step], inputs: Sequence[int] = ()) -> None:
         """Links the object with a function for every run of CPU steps among an artifact's.
+
+        Args:
+            inputs: arena offsets in whose place `execute` is given addresses.
 
         Raises:
             ArtifactError: when the code is for another processor or lacks a kernel.
@@ -79,32 +82,35 @@ class CpuDevice:
             self._kernels = kernels.link(_jit(), next(_library_names))
         except RuntimeError as error:
             raise ArtifactError(f"cpu.o cannot be linked: {' '.join(str(error).split())}") from error
-        callers = llvm.JITLibraryBuilder().add_ir(runs_ir(runs)).add_current_process()
+        callers = llvm.JITLibraryBuilder().add_ir(runs_ir(runs, inputs=inputs)).add_current_process()
         for symbol in symbols:
             callers.import_symbol(symbol, self._kernels[symbol])
         for name in runs:
             callers.export_symbol(name)
         self._library = callers.link(_jit(), next(_library_names))
-        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
-        self._entries = {
-            id(run[0]): (call(self._library[name]), np.zeros((len(run) + 1, 2), np.int64)) for name, run in runs.items()
-        }
+        call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (2 + len(inputs)))
+        self._entries: dict[int, tuple[Callable[..., None], np.ndarray, int]] = {}
+        for name, run in runs.items():
+            clock = np.zeros((len(run) + 1, 2), np.int64)
+            self._entries[id(run[0])] = call(self._library[name]), clock, clock.ctypes.data
 
-    def execute(self, first: CpuStep, arena: np.ndarray) -> list[float]:
+    def execute(self, first: CpuStep, arena: np.ndarray, inputs: Sequence[int] = ()) -> list[float]:
         """Runs `first`, a step at which a run begins, and the CPU steps that follow it; the seconds that each took.
 
         Args:
             arena: uint8, one dimension.
+            inputs: addresses of what the device was told to read elsewhere than in the arena.
         """
         self._pool.use(self.threads)
-        entry, clock = self._entries[id(first)]
-        entry(arena.ctypes.data, clock.ctypes.data)
+        entry, clock, address = self._entries[id(first)]
+        entry(arena.ctypes.data, address, *inputs)
         times = [seconds * 1_000_000_000 + nanoseconds for seconds, nanoseconds in clock.tolist()]
         return [(after - before) * 1e-9 for before, after in pairwise(times)]
 
 
-def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8) -> str:
-    """A function for each run: void name(uint8_t *arena, struct timespec clock[steps + 1]), the time between steps.
+def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8, inputs: Sequence[int] = ()) -> str:
+    """A function for each run: void name(uint8_t *arena, struct timespec clock[steps + 1], ...), the time between
+    steps; one pointer more for each of the arena's offsets `inputs`, which stands for it.
 
     word_bytes: half of a struct timespec, a C long.
     """
@@ -112,12 +118,17 @@ def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8) -> str:
     lines = ["declare i32 @clock_gettime(i32, ptr)"]
     lines += [f"declare void @{symbol}({', '.join(['ptr'] * count)})" for symbol, count in symbols.items()]
     for name, run in runs.items():
-        lines.append(f"define void @{name}(ptr %arena, ptr %clock) {{")
+        lines.append(f"define void @{name}(ptr %arena, ptr %clock{''.join(f', ptr %in{i}' for i in inputs)}) {{")
         for i, step in enumerate(run):
             lines += _tick(i, word_bytes)
+            pointers = []
             for j, offset in enumerate(step.args):
+                if offset in inputs:
+                    pointers.append(f"ptr %in{offset}")
+                    continue
                 lines.append(f"  %a{i}.{j} = getelementptr i8, ptr %arena, i64 {offset}")
-            lines.append(f"  call void @{step.symbol}({', '.join(f'ptr %a{i}.{j}' for j in range(len(step.args)))})")
+                pointers.append(f"ptr %a{i}.{j}")
+            lines.append(f"  call void @{step.symbol}({', '.join(pointers)})")
         lines += [*_tick(len(run), word_bytes), "  ret void", "}"]
     return "\n".join(lines)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from hw.config import Config
-from runtime.artifact import Artifact, CpuStep, TensorSpec, check_same_machine
-from runtime.device import LayerWave, VdlaDevice
+from runtime.artifact import Artifact, CpuStep, TensorSpec, VdlaStep, check_same_machine
+from runtime.device import LayerWave, VdlaDevice, VdlaRun
 from runtime.errors import InputError
 from runtime.profile import InstructionTrace, LayerRecord, RunProfile, total
 
@@ -28,12 +28,26 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is being done, parts done, parts in all)."""
 
 
-@dataclass(frozen=True, slots=True)
 class RunResult:
     """Outputs (name -> array, in the model's shapes and dtypes) and profile of one inference."""
 
-    outputs: dict[str, np.ndarray]
-    profile: RunProfile
+    def __init__(self, outputs: dict[str, np.ndarray], profile: Callable[[], RunProfile]) -> None:
+        self.outputs = outputs
+        self._profile = profile
+
+    @cached_property
+    def profile(self) -> RunProfile:
+        """Put together when somebody asks: a small network runs faster than that."""
+        return self._profile()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """What a run leaves for its profile: of each run of CPU steps their seconds, of each program what the device told;
+    seconds of all."""
+
+    parts: list[list[float] | VdlaRun]
+    wall_s: float
 
 
 class Executor:
@@ -75,9 +89,11 @@ class Executor:
         check_same_machine(artifact.config, config, f"the artifact of '{artifact.model}'")
         if wave is not None:
             _check_wave(wave, artifact, sim if board is None else "board")
-        self._cpu = _cpu_device(artifact)
+        self._lent = _lent_inputs(artifact)
+        self._cpu = _cpu_device(artifact, self._lent)
         self._vdla = _device(artifact, config, sim, wave, board, timeout_s)
         self.config = self._vdla.config
+        self._parts = _parts(artifact)
         self._stale = True  # the arena does not hold what a run starts from
 
     def close(self) -> None:
@@ -108,53 +124,60 @@ class Executor:
             self._vdla.artifact.write_constants(arena)
             # A kernel writes its outputs and workspaces, nothing else, before it reads them; a program for VDLA may
             # leave anything behind.
-            self._stale = not all(isinstance(step, CpuStep) for step in self.artifact.steps)
+            self._stale = any(isinstance(part, VdlaStep) for part in self._parts)
+        lent: list[np.ndarray] = []
         for spec, array in arrays:
-            arena[spec.offset : spec.offset + spec.nbytes] = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
-        layers: list[LayerRecord] = []
-        traces: list[InstructionTrace] = []
-        busy: dict[str, int] = {}
-        stalls: dict[str, int] = {}
-        notes: dict[str, None] = {}  # in order, each once
-        cycle = fetch_bytes = 0
-        pending: list[float] = []
-        for index, step in enumerate(self.artifact.steps):
-            if isinstance(step, CpuStep):
-                if not pending:
-                    pending = self._run_cpu(step)
-                layers.append(
-                    LayerRecord(step.name, step.op, "cpu", wall_s=pending.pop(), reason=step.reason, nodes=step.nodes)
-                )
-                continue
-            what = f"program {index + 1} of {len(self.artifact.steps)}"
-            told = None if progress is None else partial(progress, what)
-            ran = self._vdla.execute(step, cycle, len(layers), told)
-            layers.extend(ran.layers)
-            cycle += ran.cycles
-            fetch_bytes += ran.fetch_bytes
-            busy, stalls = total(busy, ran.busy), total(stalls, ran.stalls)
-            notes.update(dict.fromkeys(ran.notes))
-            if ran.trace is not None:
-                traces.append(ran.trace)
+            if spec.offset in self._lent:
+                lent.append(_readable(array))
+            else:
+                raw = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
+                arena[spec.offset : spec.offset + spec.nbytes] = raw
+        addresses = [array.ctypes.data for array in lent]
+        ran: list[list[float] | VdlaRun] = []
+        cycle = layers = 0
+        for part in self._parts:
+            if isinstance(part, VdlaStep):
+                what = f"program {self.artifact.steps.index(part) + 1} of {len(self.artifact.steps)}"
+                told = None if progress is None else partial(progress, what)
+                program = self._vdla.execute(part, cycle, layers, told)
+                cycle += program.cycles
+                layers += len(program.layers)
+                ran.append(program)
+            else:
+                assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
+                ran.append(self._cpu.execute(part[0], arena, addresses))
+                layers += len(part)
         outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
+        return RunResult(outputs, partial(self._profile, _Ran(ran, time.perf_counter() - started)))
+
+    def _profile(self, run: _Ran) -> RunProfile:
+        layers: list[LayerRecord] = []
+        programs: list[VdlaRun] = []
+        for part, ran in zip(self._parts, run.parts, strict=True):
+            if isinstance(part, VdlaStep):
+                assert isinstance(ran, VdlaRun)
+                layers.extend(ran.layers)
+                programs.append(ran)
+                continue
+            assert isinstance(ran, list)
+            for step, seconds in zip(part, ran, strict=True):
+                layers.append(
+                    LayerRecord(step.name, step.op, "cpu", wall_s=seconds, reason=step.reason, nodes=step.nodes)
+                )
         device = self._vdla
-        profile = RunProfile(
+        traces = [program.trace for program in programs if program.trace is not None]
+        return RunProfile(
             sim=device.name,
             layers=tuple(layers),
             trace=InstructionTrace.join(traces) if device.traced else None,
-            busy=busy,
-            fetch_bytes=fetch_bytes,
-            wall_s=time.perf_counter() - started,
-            cycles=cycle if device.timed else None,
-            stalls=stalls,
-            notes=tuple(notes),
+            busy=total(*(program.busy for program in programs)),
+            fetch_bytes=sum(program.fetch_bytes for program in programs),
+            wall_s=run.wall_s,
+            cycles=sum(program.cycles for program in programs) if device.timed else None,
+            stalls=total(*(program.stalls for program in programs)),
+            # In order, each once.
+            notes=tuple(dict.fromkeys(note for program in programs for note in program.notes)),
         )
-        return RunResult(outputs, profile)
-
-    def _run_cpu(self, first: CpuStep) -> list[float]:
-        """Runs a step and the CPU steps that follow it; the seconds of each, last first."""
-        assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
-        return self._cpu.execute(first, self._vdla.arena)[::-1]
 
     def use_threads(self, threads: int) -> None:
         """Let the CPU's kernels use this many threads, the caller's included, from the next run on.
@@ -166,7 +189,7 @@ class Executor:
             self._cpu.threads = threads
 
     def read(self, spec: TensorSpec) -> np.ndarray:
-        """A copy of any tensor of the last run, given where it lies; for looking inside a network."""
+        """A copy of any tensor that the last run made, given where it lies; for looking inside a network."""
         return read_tensor(self._vdla.arena, spec)
 
 
@@ -174,6 +197,36 @@ def read_tensor(arena: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """A copy of a tensor in the arena, in its own shape and dtype."""
     raw = arena[spec.offset : spec.offset + spec.nbytes]
     return raw.view(np.dtype(spec.dtype)).reshape(spec.shape).copy()
+
+
+def _parts(artifact: Artifact) -> list[VdlaStep | list[CpuStep]]:
+    """The steps, those of the CPU that follow each other together."""
+    parts: list[VdlaStep | list[CpuStep]] = []
+    for step in artifact.steps:
+        if isinstance(step, VdlaStep):
+            parts.append(step)
+        elif parts and isinstance(parts[-1], list):
+            parts[-1].append(step)
+        else:
+            parts.append([step])
+    return parts
+
+
+def _lent_inputs(artifact: Artifact) -> list[int]:
+    """Offsets of the inputs that kernels read where the caller has them.
+
+    Nothing else ever lies in an input's place (the memory plan keeps it), so an argument there is the input. But VDLA
+    reads its own memory, and an output that is an input is read from there.
+    """
+    if any(isinstance(step, VdlaStep) for step in artifact.steps):
+        return []
+    outputs = {spec.offset for spec in artifact.outputs}
+    return [spec.offset for spec in artifact.inputs if spec.offset not in outputs]
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy where its elements do not lie as kernels expect them."""
+    return array if array.flags.c_contiguous and array.flags.aligned else array.copy()
 
 
 # Imported where they are needed: a board has no simulator, and may have no linker for CPU code.
@@ -197,7 +250,7 @@ def _device(
     return BoardDevice(board, artifact, timeout_s=TIMEOUT_S if timeout_s is None else timeout_s)
 
 
-def _cpu_device(artifact: Artifact) -> CpuDevice | LinkedCpuDevice | None:
+def _cpu_device(artifact: Artifact, lent: Sequence[int]) -> CpuDevice | LinkedCpuDevice | None:
     if artifact.cpu_code is None:
         return None
     try:
@@ -205,8 +258,8 @@ def _cpu_device(artifact: Artifact) -> CpuDevice | LinkedCpuDevice | None:
     except ImportError:
         from runtime.linked_cpu import LinkedCpuDevice
 
-        return LinkedCpuDevice(artifact.cpu_code, artifact.steps)
-    return CpuDevice(artifact.cpu_code, artifact.steps)
+        return LinkedCpuDevice(artifact.cpu_code, artifact.steps, lent)
+    return CpuDevice(artifact.cpu_code, artifact.steps, lent)
 
 
 def _check_wave(wave: LayerWave, artifact: Artifact, sim: str) -> None:
