@@ -57,11 +57,11 @@ class CpuDevice:
     threads: how many a kernel may use, the caller's included ($VDLA_NUM_THREADS, or all processors).
     """
 
-    def __init__(self, code: CpuCode, steps: Sequence[Step], inputs: Sequence[int] = ()) -> None:
+    def __init__(self, code: CpuCode, steps: Sequence[Step], lent: Sequence[int] = ()) -> None:
         """Links the object with a function for every run of CPU steps among an artifact's.
 
         Args:
-            inputs: arena offsets in whose place `execute` is given addresses.
+            lent: arena offsets in whose place `execute` is given addresses.
 
         Raises:
             ArtifactError: when the code is for another processor or lacks a kernel.
@@ -82,35 +82,35 @@ class CpuDevice:
             self._kernels = kernels.link(_jit(), next(_library_names))
         except RuntimeError as error:
             raise ArtifactError(f"cpu.o cannot be linked: {' '.join(str(error).split())}") from error
-        callers = llvm.JITLibraryBuilder().add_ir(runs_ir(runs, inputs=inputs)).add_current_process()
+        callers = llvm.JITLibraryBuilder().add_ir(runs_ir(runs, lent=lent)).add_current_process()
         for symbol in symbols:
             callers.import_symbol(symbol, self._kernels[symbol])
         for name in runs:
             callers.export_symbol(name)
         self._library = callers.link(_jit(), next(_library_names))
-        call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (2 + len(inputs)))
+        call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (2 + len(lent)))
         self._entries: dict[int, tuple[Callable[..., None], np.ndarray, int]] = {}
         for name, run in runs.items():
             clock = np.zeros((len(run) + 1, 2), np.int64)
             self._entries[id(run[0])] = call(self._library[name]), clock, clock.ctypes.data
 
-    def execute(self, first: CpuStep, arena: np.ndarray, inputs: Sequence[int] = ()) -> list[float]:
+    def execute(self, first: CpuStep, arena: np.ndarray, lent: Sequence[int] = ()) -> list[float]:
         """Runs `first`, a step at which a run begins, and the CPU steps that follow it; the seconds that each took.
 
         Args:
             arena: uint8, one dimension.
-            inputs: addresses of what the device was told to read elsewhere than in the arena.
+            lent: addresses of what lies elsewhere than in the arena, in the order of the device's.
         """
         self._pool.use(self.threads)
         entry, clock, address = self._entries[id(first)]
-        entry(arena.ctypes.data, address, *inputs)
+        entry(arena.ctypes.data, address, *lent)
         times = [seconds * 1_000_000_000 + nanoseconds for seconds, nanoseconds in clock.tolist()]
         return [(after - before) * 1e-9 for before, after in pairwise(times)]
 
 
-def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8, inputs: Sequence[int] = ()) -> str:
+def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8, lent: Sequence[int] = ()) -> str:
     """A function for each run: void name(uint8_t *arena, struct timespec clock[steps + 1], ...), the time between
-    steps; one pointer more for each of the arena's offsets `inputs`, which stands for it.
+    steps; one pointer more for each of the arena's offsets `lent`, which stands for it.
 
     word_bytes: half of a struct timespec, a C long.
     """
@@ -118,13 +118,13 @@ def runs_ir(runs: Mapping[str, Sequence[CpuStep]], word_bytes: int = 8, inputs: 
     lines = ["declare i32 @clock_gettime(i32, ptr)"]
     lines += [f"declare void @{symbol}({', '.join(['ptr'] * count)})" for symbol, count in symbols.items()]
     for name, run in runs.items():
-        lines.append(f"define void @{name}(ptr %arena, ptr %clock{''.join(f', ptr %in{i}' for i in inputs)}) {{")
+        lines.append(f"define void @{name}(ptr %arena, ptr %clock{''.join(f', ptr %lent{i}' for i in lent)}) {{")
         for i, step in enumerate(run):
             lines += _tick(i, word_bytes)
             pointers = []
             for j, offset in enumerate(step.args):
-                if offset in inputs:
-                    pointers.append(f"ptr %in{offset}")
+                if offset in lent:
+                    pointers.append(f"ptr %lent{offset}")
                     continue
                 lines.append(f"  %a{i}.{j} = getelementptr i8, ptr %arena, i64 {offset}")
                 pointers.append(f"ptr %a{i}.{j}")

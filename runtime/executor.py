@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -89,7 +90,7 @@ class Executor:
         check_same_machine(artifact.config, config, f"the artifact of '{artifact.model}'")
         if wave is not None:
             _check_wave(wave, artifact, sim if board is None else "board")
-        self._lent = _lent_inputs(artifact)
+        self._lent = _lent(artifact)
         self._cpu = _cpu_device(artifact, self._lent)
         self._vdla = _device(artifact, config, sim, wave, board, timeout_s)
         self.config = self._vdla.config
@@ -125,14 +126,17 @@ class Executor:
             # A kernel writes its outputs and workspaces, nothing else, before it reads them; a program for VDLA may
             # leave anything behind.
             self._stale = any(isinstance(part, VdlaStep) for part in self._parts)
-        lent: list[np.ndarray] = []
+        lent: dict[int, np.ndarray] = {}
         for spec, array in arrays:
             if spec.offset in self._lent:
-                lent.append(_readable(array))
+                lent[spec.offset] = _readable(array)
             else:
                 raw = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
                 arena[spec.offset : spec.offset + spec.nbytes] = raw
-        addresses = [array.ctypes.data for array in lent]
+        for spec in self.artifact.outputs:
+            if spec.offset in self._lent:
+                lent[spec.offset] = np.empty(spec.shape, spec.dtype)
+        addresses = [lent[offset].ctypes.data for offset in self._lent]
         ran: list[list[float] | VdlaRun] = []
         cycle = layers = 0
         for part in self._parts:
@@ -147,7 +151,10 @@ class Executor:
                 assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
                 ran.append(self._cpu.execute(part[0], arena, addresses))
                 layers += len(part)
-        outputs = {spec.name: read_tensor(arena, spec) for spec in self.artifact.outputs}
+        outputs: dict[str, np.ndarray] = {}
+        for spec in self.artifact.outputs:
+            made = lent.get(spec.offset)
+            outputs[spec.name] = read_tensor(arena, spec) if made is None else made
         return RunResult(outputs, partial(self._profile, _Ran(ran, time.perf_counter() - started)))
 
     def _profile(self, run: _Ran) -> RunProfile:
@@ -212,16 +219,26 @@ def _parts(artifact: Artifact) -> list[VdlaStep | list[CpuStep]]:
     return parts
 
 
-def _lent_inputs(artifact: Artifact) -> list[int]:
-    """Offsets of the inputs that kernels read where the caller has them.
+def _lent(artifact: Artifact) -> list[int]:
+    """Offsets of the inputs that kernels read where the caller has them, and of the outputs that they write into arrays
+    of the caller's own.
 
-    Nothing else ever lies in an input's place (the memory plan keeps it), so an argument there is the input. But VDLA
-    reads its own memory, and an output that is an input is read from there.
+    Nothing else ever lies in an input's place (the memory plan keeps it), so an argument there is the input. One in an
+    output's place is the output if no other kernel has an argument there. But VDLA reads and writes its own memory, and
+    an output that is an input, a constant or another output is read from the arena.
     """
-    if any(isinstance(step, VdlaStep) for step in artifact.steps):
+    steps = [step for step in artifact.steps if isinstance(step, CpuStep)]
+    if len(steps) < len(artifact.steps):
         return []
-    outputs = {spec.offset for spec in artifact.outputs}
-    return [spec.offset for spec in artifact.inputs if spec.offset not in outputs]
+    outputs = Counter(spec.offset for spec in artifact.outputs)
+    inputs = [spec.offset for spec in artifact.inputs]
+    uses = Counter(offset for step in steps for offset in step.args)
+
+    def is_made(offset: int) -> bool:
+        constant = any(s.offset <= offset < s.offset + s.data.size for s in artifact.segments)
+        return outputs[offset] == uses[offset] == 1 and offset not in inputs and not constant
+
+    return [offset for offset in inputs if offset not in outputs] + [offset for offset in outputs if is_made(offset)]
 
 
 def _readable(array: np.ndarray) -> np.ndarray:

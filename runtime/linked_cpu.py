@@ -30,18 +30,18 @@ class LinkedCpuDevice:
     threads: how many a kernel may use, the caller's included ($VDLA_NUM_THREADS, or all processors).
     """
 
-    def __init__(self, code: CpuCode, steps: Sequence[Step], inputs: Sequence[int] = ()) -> None:
+    def __init__(self, code: CpuCode, steps: Sequence[Step], lent: Sequence[int] = ()) -> None:
         """Links the object and looks up every kernel that the steps call.
 
         Args:
-            inputs: arena offsets in whose place `execute` is given addresses.
+            lent: arena offsets in whose place `execute` is given addresses.
 
         Raises:
             ArtifactError: when the code is for another processor, lacks a kernel, or there is no C compiler.
         """
         _check_processor(code)
         self.threads = default_threads()
-        self._inputs = tuple(inputs)
+        self._lent = tuple(lent)
         library = _link(code)
         runs = [list(run) for cpu, run in groupby(steps, lambda step: isinstance(step, CpuStep)) if cpu]
         self._runs = {id(run[0]): [step for step in run if isinstance(step, CpuStep)] for run in runs}
@@ -55,16 +55,16 @@ class LinkedCpuDevice:
         except AttributeError as error:
             raise ArtifactError(f"cpu.o cannot be linked: {error}") from error
 
-    def execute(self, first: CpuStep, arena: np.ndarray, inputs: Sequence[int] = ()) -> list[float]:
+    def execute(self, first: CpuStep, arena: np.ndarray, lent: Sequence[int] = ()) -> list[float]:
         """Runs `first`, a step at which a run begins, and the CPU steps that follow it; the seconds that each took.
 
         Args:
             arena: uint8, one dimension.
-            inputs: addresses of what the device was told to read elsewhere than in the arena.
+            lent: addresses of what lies elsewhere than in the arena, in the order of the device's.
         """
         self._set_threads(self.threads)
         base = arena.ctypes.data
-        elsewhere = dict(zip(self._inputs, inputs, strict=True))
+        elsewhere = dict(zip(self._lent, lent, strict=True))
         seconds = []
         for step in self._runs[id(first)]:
             started = time.perf_counter()

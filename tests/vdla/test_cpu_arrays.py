@@ -1,4 +1,4 @@
-"""Networks that are wholly on the CPU read inputs where the caller has them; whatever form these have."""
+"""Networks that are wholly on the CPU read inputs where the caller has them, and write outputs into new arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import vdla
 from runtime.executor import Executor
@@ -59,6 +59,37 @@ def test_an_output_that_is_an_input_is_a_copy(executor: Executor) -> None:
     a[:] = 7
     executor.run({"a": a, "b": b})
     np.testing.assert_array_equal(same, np.ones(SHAPE, np.float32))
+
+
+def test_outputs_of_earlier_runs_stay(model: onnx.ModelProto, executor: Executor) -> None:
+    ones = np.ones(SHAPE, np.float32)
+    first = executor.run({"a": ones, "b": ones}).outputs["y"]
+    executor.run({"a": 3 * ones, "b": ones})
+    np.testing.assert_array_equal(first, 2 * ones)
+
+
+def test_outputs_that_are_constants_read_again_or_given_twice() -> None:
+    """c is a constant that a kernel reads, s is made by one kernel and read by another, t is s."""
+    constant = numpy_helper.from_array(np.full(SHAPE, 5, np.float32), "k")
+    nodes = [
+        helper.make_node("Identity", ["k"], ["c"]),
+        helper.make_node("Softmax", ["a"], ["s"]),
+        helper.make_node("Identity", ["s"], ["t"]),
+        helper.make_node("Softmax", ["s"], ["r"]),
+        helper.make_node("Add", ["r", "k"], ["y"]),
+    ]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, SHAPE) for name in ("a", "c", "s", "t", "y")]
+    graph = helper.make_graph(nodes, "outputs", infos[:1], infos[1:], [constant])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    executor = Executor(vdla.compile(model, target="cpu"))
+    kept = []
+    for seed in range(3):
+        a = np.random.default_rng(seed).standard_normal(SHAPE, dtype=np.float32)
+        kept.append((session.run(None, {"a": a}), executor.run(a).outputs))
+    for expected, outputs in kept:
+        for name, value in zip(("c", "s", "t", "y"), expected, strict=True):
+            np.testing.assert_allclose(outputs[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_a_profile_is_that_of_its_own_run(executor: Executor) -> None:
