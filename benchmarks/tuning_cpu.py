@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,10 +191,12 @@ def _report(
         group = convolution_of(name)
         task = task_of(name, group)
         measured_costs(task, [task.default], measurer, database)  # no explorer has to ask for it
-        runs = [(label, make(group.space, seed)) for label, make in EXPLORERS.items() for seed in range(seeds)]
-        for label, explorer in runs:  # so that all of them have measured what they ask for
-            curve(task, explorer, trials, measurer, database)
-            click.echo(f"{name} {label}: {len(costs_of(task, database)):,} points measured", err=True)
+        for label, make in EXPLORERS.items():  # so that all of them have measured what they ask for
+            for seed in range(seeds):
+                if len(costs_of(task, database)) == len(group.space):
+                    break
+                curve(task, make(group.space, seed), trials, measurer, database)
+                click.echo(f"{name} {label}: {len(costs_of(task, database)):,} points measured", err=True)
         settled = settle(name, group, turns, measurer, database, folder / name)
         curves: Curves = {}
         for label, make in EXPLORERS.items():
@@ -204,7 +207,7 @@ def _report(
         found[name] = (curves, default, best)
         rows += rows_of(name, curves, default, best)
         models += model_rows(name, group, known)
-        excluded = ", ".join(f"{rule}: {count:,}" for rule, count in group.space.removed().items() if count)
+        excluded = _excluded(group.space)
         best_point = group.space.values(min(known, key=lambda p: known[p]))
         sizes.append([name, f"{len(group.space):,}", f"{len(known):,}", excluded, _differences(group, best_point)])
     header = ["layer, explorer", "gain over default", "cost / best known", "trials to equal the default",
@@ -223,6 +226,14 @@ def _report(
         f"Cost models, trained on half of {TESTED} points and tested on the other half.\n\n"
         f"{table(['layer, objective, features', 'trained on', 'rank correlation'], models)}"
     )
+
+
+def _excluded(space: ConfigSpace) -> str:
+    """Points that each rule takes out; the decisions that another algorithm does not have are put together."""
+    counts: Counter[str] = Counter()
+    for rule, count in space.removed().items():
+        counts["decisions of other algorithms" if ": " in rule else rule] += count
+    return ", ".join(f"{rule}: {count:,}" for rule, count in counts.items() if count)
 
 
 def _differences(group: CpuGroup, values: dict[str, object]) -> str:
