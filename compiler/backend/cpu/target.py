@@ -27,7 +27,8 @@ from compiler.errors import CodegenError
 from compiler.graph.fuse import FusedGroup, pattern_of
 from compiler.graph.ir import Node, Value
 from compiler.ir import DTYPES, PrimFunc
-from compiler.lower.pipeline import PassContext, lower
+from compiler.lower.pipeline import Pass, PassContext, lower
+from compiler.lower.unswitch import unswitch
 from compiler.ops import Pattern
 from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
@@ -36,6 +37,7 @@ from compiler.te.tensor import Tensor, placeholder
 from compiler.tune.declaration import Declaration, declare
 from compiler.tune.space import ConfigSpace, Knobs
 
+_PASSES = (Pass("unswitch", unswitch),)
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
 
@@ -121,7 +123,9 @@ class CpuTarget(Target):
 
             def lower_group() -> PrimFunc:
                 schedule = schedule_group(outputs, self.processor, knobs)
-                func = lower(schedule, [tensors[value] for value in args], symbol, context=context)
+                func = lower(
+                    schedule, [tensors[value] for value in args], symbol, target_passes=_PASSES, context=context
+                )
                 func = amx.configure_tiles(workspaces_as_parameters(func))
                 func.attrs["parallel"] = True
                 # Element-wise kernels wait for memory: leaving multiply and add apart is free, and numpy's rounding.

@@ -62,9 +62,13 @@ def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Pr
     in_registers(out, (hi, wi), lane)
     anchor.compute_at(out, nest.parallelize(out, n, loops, len(loops) - 1))
     _, _, ch, cw, clane = anchor.op.axis
-    anchor.reorder(*((rh, rw) if rows_outside else (rw, rh)), ch, cw, clane)
+    written_out = {"columns": [rw], "none": [], "all": [rh, rw]}[unrolled]
+    around = [rh, rw] if rows_outside else [rw, rh]
+    # Pixel by pixel, what neighbours share is used before another pixel's is loaded.
+    inside = [rw] if rows_outside and rw in written_out else []
+    anchor.reorder(*(axis for axis in around if axis not in inside), ch, cw, *inside, clane)
     in_registers(anchor, (ch, cw), clane)
-    for axis in {"columns": (rw,), "none": (), "all": (rh, rw)}[unrolled]:
+    for axis in written_out:
         anchor.unroll(axis)
 
 

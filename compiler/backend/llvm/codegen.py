@@ -55,6 +55,7 @@ from compiler.ir import (
 STACK_BYTES = 64 * 1024  # of all buffers of a function together; what does not fit comes from malloc
 UNROLL_LIMIT = 256  # copies of a body, nested unrolled loops together; beyond it they stay loops
 _ALIGN = 64
+_STEPS = ("add", "sub", "mul")
 _POINTER = ir.PointerType()
 
 
@@ -82,6 +83,8 @@ class FunctionEmitter:
             self.buffers[id(buffer)] = arg
         self.parallel = not func.attrs.get("parallel", False)  # parallel loops run serially here
         self.vector_bits = machine.vector_bits
+        # One instruction for a maximum (or minimum) that is NaN where an operand is.
+        self.extrema = machine.triple.startswith(("aarch64", "arm"))
         self.scalar = reads_by_remainder(func.body)
         self.set_width(self.fn)
         self.entry = self.fn.append_basic_block("entry")
@@ -216,7 +219,7 @@ class FunctionEmitter:
         """Element offset; ``scalar``: of the first lane only."""
         total: Value | None = None
         for index, stride in zip(indices, buffer.dense_strides, strict=True):
-            value = self.expr(index)
+            value = self.address(index) if scalar and self.trusted(index) else self.expr(index)
             lanes = ops.lanes_of(value)
             if scalar and lanes:
                 value, lanes = self.b.extract_element(value, ir.Constant(ir.IntType(32), 0)), 0
@@ -233,6 +236,23 @@ class FunctionEmitter:
                 both = max(lanes, ops.lanes_of(total))
                 total = self.b.add(ops.splat(self.b, total, both), ops.splat(self.b, value, both), flags=("nsw",))
         return ir.Constant(self.offset, 0) if total is None else total
+
+    def address(self, e: Expr) -> Value:
+        """An index that never wraps, of the first lane, in as many bits as an address has: what loops add to it then
+        becomes a step of the address."""
+        if isinstance(e, IntImm):
+            return ir.Constant(self.offset, e.value)
+        if self.wide is not None and e is self.wide[0]:
+            return ir.Constant(self.offset, 0)
+        if isinstance(e, Binary) and e.op in _STEPS and e.dtype == "int32":
+            a, b = self.address(e.a), self.address(e.b)
+            if e.op != "mul" and isinstance(b, ir.Constant) and b.constant == 0:
+                return a
+            return getattr(self.b, e.op)(a, b, flags=("nsw",))
+        value = self.expr(e)
+        if ops.lanes_of(value):
+            value = self.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
+        return self.b.sext(value, self.offset) if ops.bits_of(value) < self.offset.width else value
 
     def filled(self, ty: Any, value: Expr) -> Value:
         """The address of a constant of type ``ty`` all of whose elements are ``value``."""
@@ -349,6 +369,9 @@ class FunctionEmitter:
         if isinstance(e, Select):
             if isinstance(e.true_value, Load) and self.guardable(e):
                 return self.load(e.true_value, (self.expr(e.cond), e.false_value))
+            if self.extrema and e.dtype == "float32" and (name := ops.extremum(e)):
+                x, y = self.operands(e.true_value, e.false_value)
+                return ops.intrinsic(self.b, name, x.type, x, y)
             if speculatable(e.true_value, e.cond) and speculatable(e.false_value, e.cond):
                 return (
                     self.b.select(*self.operands(e.cond, e.true_value, e.false_value))
@@ -379,6 +402,8 @@ class FunctionEmitter:
         dtype = e.a.dtype
         if e.op in COMPARE_OPS:
             return ops.compare(self.b, e.op, dtype, x, y)
+        if self.extrema and dtype == "float32" and e.op in ("min", "max"):
+            return ops.intrinsic(self.b, f"{e.op}imum", x.type, x, y)
         flags: tuple[str, ...] = ()
         never_negative = False
         if dtype in FLOAT_DTYPES:

@@ -11,7 +11,7 @@ from typing import Any
 import llvmlite.ir as ir
 
 from compiler.errors import CodegenError
-from compiler.ir import BINARY_OPS, FLOAT_DTYPES, INT_RANGES, Binary, Cast, FloatImm
+from compiler.ir import BINARY_OPS, FLOAT_DTYPES, INT_RANGES, Binary, Cast, FloatImm, Select
 
 Value = Any  # llvmlite's values carry no useful static types
 Builder = Any
@@ -107,6 +107,18 @@ def compare(b: Builder, op: str, dtype: str, x: Value, y: Value) -> Value:
         return b.fcmp_unordered("!=", x, y) if op == "ne" else b.fcmp_ordered(BINARY_OPS[op], x, y)
     signed = dtype[0] == "i"
     return (b.icmp_signed if signed else b.icmp_unsigned)(BINARY_OPS[op], x, y)
+
+
+def extremum(e: Select) -> str:
+    """LLVM's name of what a select computes that chooses between the operands of its comparison, or nothing."""
+    cond = e.cond
+    if not isinstance(cond, Binary) or cond.op not in ("lt", "gt"):
+        return ""
+    if (e.true_value, e.false_value) == (cond.a, cond.b):
+        return "minimum" if cond.op == "lt" else "maximum"
+    if (e.true_value, e.false_value) == (cond.b, cond.a):
+        return "maximum" if cond.op == "lt" else "minimum"
+    return ""
 
 
 def arithmetic(
