@@ -91,6 +91,8 @@ class Executor:
         if wave is not None:
             _check_wave(wave, artifact, sim if board is None else "board")
         self._lent = _lent(artifact)
+        outputs = [spec for spec in artifact.outputs if spec.offset in self._lent]
+        self._made = [(spec.offset, spec.shape, np.dtype(spec.dtype)) for spec in outputs]
         self._cpu = _cpu_device(artifact, self._lent)
         self._vdla = _device(artifact, config, sim, wave, board, timeout_s)
         self.config = self._vdla.config
@@ -133,10 +135,9 @@ class Executor:
             else:
                 raw = np.ascontiguousarray(array).view(np.uint8).reshape(-1)
                 arena[spec.offset : spec.offset + spec.nbytes] = raw
-        for spec in self.artifact.outputs:
-            if spec.offset in self._lent:
-                lent[spec.offset] = np.empty(spec.shape, spec.dtype)
-        addresses = [lent[offset].ctypes.data for offset in self._lent]
+        for offset, shape, dtype in self._made:
+            lent[offset] = np.empty(shape, dtype)
+        addresses = [lent[offset].__array_interface__["data"][0] for offset in self._lent]
         ran: list[list[float] | VdlaRun] = []
         cycle = layers = 0
         for part in self._parts:

@@ -13,7 +13,8 @@ other's lines only where a loop starts and ends. A range carries the number of i
 never claim from a loop that it does not know, and a thread that is missing (after a fork) or busy elsewhere costs
 speed, not correctness. Idle threads spin for a while, then sleep on a futex. One that finds itself on the caller's
 processor leaves it: the kernel likes to wake a thread where it was called from, and two that spin there wait for each
-other's time slices. A loop that starts while another one
+other's time slices. A caller that has waited for longer than an iteration takes naps: whoever has the last one was
+stopped for another process, and may then go on on the caller's processor. A loop that starts while another one
 runs, in another thread or inside it, runs serially in its caller.
 """
 
@@ -36,6 +37,9 @@ MOST_ITERATIONS = (1 << 16) - 1
 _MASK_BYTES = 128  # of the processors that a thread may use, as the kernel takes them
 # Half a millisecond to two, by how long a processor pauses: longer than what lies between two runs of a network.
 _SPINS = 40000
+# So long, a tenth of the above, a caller waits for the last iterations of others before it naps; a nap in nanoseconds.
+_PATIENCE = 4000
+_NAP = 50000
 _FUTEX = {"x86_64": 202, "aarch64": 98, "arm": 240}
 # Intrinsics, because LLVM has no assembler for processors other than this one here.
 _PAUSE = {
@@ -58,6 +62,7 @@ target triple = "{triple}"
 @started = internal global i32 1
 @busy = internal global i32 0, align 64
 @home = internal global i32 -2, align 64  ; the caller's processor
+@moment = internal constant [2 x {word}] [ {word} 0, {word} {nap} ]  ; a struct timespec
 
 declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach({word})
@@ -351,8 +356,9 @@ join:
   br label %look
 ; Waits until what was done adds up.
 look:
-  %told = phi i32 [ 0, %join ], [ 0, %rest ], [ %told1, %look ]
-  %sum = phi i64 [ 0, %join ], [ 0, %rest ], [ %sum1, %look ]
+  %waited = phi i32 [ 0, %join ], [ %waited1, %rest ], [ %waited1, %nap ], [ %waited, %look ]
+  %told = phi i32 [ 0, %join ], [ 0, %rest ], [ 0, %nap ], [ %told1, %look ]
+  %sum = phi i64 [ 0, %join ], [ 0, %rest ], [ 0, %nap ], [ %sum1, %look ]
   %reportp = call ptr @report(i32 %told)
   %done = load atomic i64, ptr %reportp acquire, align 8
   %which = lshr i64 %done, 32
@@ -365,9 +371,16 @@ look:
   br i1 %through, label %compare, label %look
 compare:
   %complete = icmp eq i64 %sum1, %extent
-  br i1 %complete, label %unlock, label %rest
+  br i1 %complete, label %unlock, label %wait
+wait:
+  %waited1 = add i32 %waited, 1
+  %overdue = icmp ugt i32 %waited1, {patience}
+  br i1 %overdue, label %nap, label %rest
 rest:
   {pause}
+  br label %look
+nap:
+  %n1 = call {word} ({word}, ...) @syscall({word} {futex}, ptr @busy, i32 128, i32 1, ptr @moment, ptr null, i32 0)
   br label %look
 unlock:
   store atomic i32 0, ptr @busy release, align 4
@@ -397,6 +410,8 @@ def pool_ir(triple: str, *, weak: bool = False) -> str:
         pause=_PAUSE[arch],
         hint=_PAUSE[arch].removeprefix("call ").replace("i32 1", "i32"),
         spins=_SPINS,
+        patience=_PATIENCE,
+        nap=_NAP,
         threads=MOST_THREADS,
         most=MOST_ITERATIONS,
         mask=_MASK_BYTES,

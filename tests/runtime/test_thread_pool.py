@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -65,6 +66,25 @@ def test_each_thread_begins_with_its_own_share_and_ends_with_the_others() -> Non
     assert sorted(shares) == [0, 10, 20]
     assert all(mine == list(range(begin, begin + len(mine))) for begin, mine in shares.items())
     assert sorted(i for mine in order.values() for i in mine) == list(range(30))
+    process_pool().use(1)
+
+
+def test_a_caller_that_naps_returns_when_the_last_iteration_is_done() -> None:
+    process_pool().use(2)
+    done: list[int] = []
+    for _ in range(3):
+        done.clear()
+        both = threading.Barrier(2, timeout=30)
+        caller = threading.get_ident()
+
+        def body(_: object, i: int, both: threading.Barrier = both, caller: int = caller) -> None:
+            both.wait()
+            if threading.get_ident() != caller:
+                time.sleep(0.02)  # many times what the caller waits for without a nap
+            done.append(i)
+
+        _FOR(process_pool().address)(_BODY(body), None, 2)
+        assert sorted(done) == [0, 1]
     process_pool().use(1)
 
 
