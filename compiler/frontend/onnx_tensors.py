@@ -25,6 +25,9 @@ from compiler.graph.ir import Value
 
 Operands = list[Value | None]
 
+# Elements that a resized one is made of are picked if they are at most one in so many of the axis; else all are summed.
+_FEW_OF = 4
+
 
 def slice_attrs(shape: Sequence[int], ranges: dict[int, range]) -> dict[str, tuple[int, ...]]:
     """Attributes of the operator `slice` that takes `ranges` along some axes and everything along the others."""
@@ -235,7 +238,8 @@ def _depth_to_space(context: Context, node: NodeView, operands: Operands) -> Val
 @register_converter("Resize")
 def _resize(context: Context, node: NodeView, operands: Operands) -> Value:
     """Every axis by itself: interpolation is linear in the elements, so ONNX's reference applied to the unit vectors
-    gives the weights; where each output is one element (nearest) it is picked instead."""
+    gives the weights; where each output is one element (nearest) it is picked instead, where it is made of few (linear,
+    cubic) those are picked and weighted."""
     x = need(operands, 0, "the input")
     rank = len(x.shape)
     if node.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
@@ -268,12 +272,30 @@ def _resize(context: Context, node: NodeView, operands: Operands) -> Value:
             continue
         if x.dtype != "float32":
             raise Reject(f"interpolation of {x.dtype} is not implemented")
+        count = int((weights != 0).sum(axis=1).max())
+        if count * _FEW_OF <= x.shape[axis]:
+            x = _weighted(context, node, x, axis, weights, count)
+            continue
         letters = "abcdefgh"[:rank]
         equation = f"{letters},z{letters[axis]}->{letters.replace(letters[axis], 'z')}"
         x = context.emit(
             node, "einsum", [x, context.constant(weights, f"{node.name}.weights{axis}")], {"equation": equation}
         )
     return context.finish(node, "identity", [x])
+
+
+def _weighted(context: Context, node: NodeView, x: Value, axis: int, weights: np.ndarray, count: int) -> Value:
+    """The sum of the at most `count` elements along an axis that have a weight in [size, extent]."""
+    taken = np.argsort(weights == 0, axis=1, kind="stable")[:, :count]
+    total: Value | None = None
+    for number, index in enumerate(taken.T):
+        name = f"{node.name}.{axis}.{number}"
+        part = context.emit(node, "gather", [x, context.constant(index, f"{name}.index")], {"axis": axis})
+        factors = np.take_along_axis(weights, index[:, None], axis=1).reshape(-1, *(1,) * (len(x.shape) - 1 - axis))
+        part = context.emit(node, "mul", [part, context.constant(factors, f"{name}.weights")])
+        total = part if total is None else context.emit(node, "add", [total, part])
+    assert total is not None
+    return total
 
 
 def _interpolation(context: Context, node: NodeView, extent: int, scale: float | None, size: int) -> np.ndarray:

@@ -13,10 +13,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from compiler.backend.cpu.default_schedule import divisor, inline_cheap, loads_of, vectorize_functions
 from compiler.backend.cpu.direct import CODE_SIZE
+from compiler.backend.cpu.elementwise import divisor, vectorize_functions
+from compiler.backend.cpu.inlining import inline_cheap, reduces
 from compiler.backend.cpu.parallel import TASKS, parallelize
 from compiler.backend.cpu.processor import Processor
+from compiler.backend.cpu.rows import shared_loops
 from compiler.ir import ITEM_BYTES
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
@@ -77,19 +79,19 @@ def is_drawable(outputs: Sequence[Tensor]) -> bool:
     if len(outputs) != 1 or not outputs[0].ndim:
         return False
     known = all(isinstance(stage.op, ComputeOp | PlaceholderOp) for stage in schedule.stages)
-    return known and any(_reduces(stage) for stage in schedule.stages)
+    return known and any(reduces(stage) for stage in schedule.stages)
 
 
 def drawn_schedule(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs) -> Schedule:
     """The schedule that the knobs say, of a group for which `is_drawable`."""
     schedule = create_schedule(outputs)
     out = schedule[outputs[0]]
-    if _reduces(out):
+    if reduces(out):
         schedule.cache_write(out.tensor, "local")
     inline_cheap(schedule)
     stored = [s for s in schedule.stages if isinstance(s.op, ComputeOp) and not s.inlined and s is not out]
-    sums = [stage for stage in stored if _reduces(stage)]
-    shared = _shared(schedule, out)
+    sums = [stage for stage in stored if reduces(stage)]
+    shared = shared_loops(schedule, out)
     deepest = max(shared[stage] for stage in sums)
     depth = knobs.alternative("depth", [d for d in dict.fromkeys((deepest, deepest - 1, 0)) if d >= 0])
     nest = _Nest(shared, depth, knobs.choice("tile", _tiles(out.tensor.shape[:depth])))
@@ -107,39 +109,17 @@ def drawn_schedule(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         if stage in sums:
             _arrange(schedule, stage, nest, how, alone)
         elif nest.place(stage) < stage.tensor.ndim:
-            vectorize_functions(stage)
+            vectorize_functions(schedule, stage)
             if alone:
                 parallelize(stage, stage.leaf_iter_vars[: stage.tensor.ndim - 1], alone)
-    _enclose(out, [stage for stage in stored if nest.place(stage)], nest, tasks)
+    _enclose(schedule, out, [stage for stage in stored if nest.place(stage)], nest, tasks)
     return schedule
-
-
-def _reduces(stage: Stage) -> bool:
-    return isinstance(stage.op, ComputeOp) and bool(stage.op.reduce_axis)
 
 
 def _axes(stage: Stage) -> tuple[list[IterVar], list[IterVar]]:
     """Data and reduce axes of the stage as it is now."""
     assert isinstance(stage.op, ComputeOp)
     return list(stage.op.axis), list(stage.op.reduce_axis)
-
-
-def _shared(schedule: Schedule, out: Stage) -> dict[Stage, int]:
-    """How many of the output's leading loops need of a stage only what has the same leading indices, in whatever they
-    read it through."""
-    shared = {out: out.tensor.ndim}
-    for stage in reversed(schedule.stages):
-        if stage is out or not isinstance(stage.op, ComputeOp):
-            continue
-        counts: list[int] = []
-        for reader in schedule.readers_of(stage):
-            assert isinstance(reader.op, ComputeOp)
-            for load in (load for load in loads_of(reader.op) if load.buffer is stage.tensor):
-                pairs = zip(load.indices, reader.op.axis, stage.tensor.shape, strict=False)
-                same = itertools.takewhile(lambda p: p[0] is p[1] and p[1].extent == p[2], pairs)
-                counts.append(min(shared[reader], sum(1 for _ in same)))
-        shared[stage] = min(counts)
-    return shared
 
 
 def _tiles(shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -252,7 +232,7 @@ def _written_out(stage: Stage, reduction: Sequence[IterVar], steps: int) -> list
     return [*reduction[:-1], outer, written]
 
 
-def _enclose(out: Stage, inside: Sequence[Stage], nest: _Nest, tasks: int) -> None:
+def _enclose(schedule: Schedule, out: Stage, inside: Sequence[Stage], nest: _Nest, tasks: int) -> None:
     """Compute the stages `inside` the loops of the last one."""
     data, _ = _axes(out)
     loops, tiles = data[: nest.untiled], []
@@ -262,7 +242,7 @@ def _enclose(out: Stage, inside: Sequence[Stage], nest: _Nest, tasks: int) -> No
         tiles += [] if within is None else [within]
     out.reorder(*loops, *tiles, *data[nest.depth :])
     if nest.depth < len(data):
-        vectorize_functions(out)
+        vectorize_functions(schedule, out)
     task = None
     if tasks:
         # Nothing is computed at a loop around another one's that is part of the same task.
