@@ -111,13 +111,12 @@ def deploy(
     header = output.with_suffix(".h")
     with clock.step("link"), tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         made = Path(folder) / output.name
-        if output.suffix == ".o":
-            made.write_bytes(built.image)
-        else:
-            made.with_suffix(".o").write_bytes(built.image)
+        with made.with_suffix(".o").open("wb") as stream:
+            stream.writelines(built.image)
+        if output.suffix != ".o":
             link([made.with_suffix(".o")], made, kind)
             with made.open("r+b") as stream:
-                digest = hashlib.sha256(stream.read()).digest()
+                digest = hashlib.file_digest(stream, "sha256").digest()
                 stream.write(TRAILER_MAGIC + digest)
             made.chmod(0o755)
         made.with_suffix(".h").write_text(built.header)
@@ -130,7 +129,7 @@ def deploy(
         kernels=len({kernel.symbol for kernel in kernels}),
         calls=len(kernels),
         workspace_bytes=program.workspace_bytes,
-        constant_bytes=len(program.constants),
+        constant_bytes=program.constant_bytes,
         file_bytes=output.stat().st_size,
         wall_s=time.perf_counter() - started,
         passes=tuple(clock.times),

@@ -25,6 +25,7 @@ from compiler.backend.cpu.target import KnobSource
 from compiler.backend.llvm import host_features
 from compiler.errors import TargetError
 from compiler.frontend.onnx_import import from_onnx
+from compiler.graph.constants import DistinctBytes, bytes_of
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.memory_plan import Buffer, lifetimes, plan
@@ -265,13 +266,13 @@ class _Arena:
         self.size = ALIGNMENT  # address 0 stays unused: a forgotten address shows
         self.segments: list[Segment] = []
         self.peak = self.total = 0
-        self._constants: dict[bytes, int] = {}
+        self._constants = DistinctBytes()
         self._of_array: dict[int, int] = {}
         self._of_value: dict[str, int] = {}
 
     def append(self, name: str, data: np.ndarray, alignment: int = ALIGNMENT) -> int:
         """Add a constant segment; returns its offset."""
-        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        raw = bytes_of(data)
         at = -(-self.size // alignment) * alignment
         self.segments.append(Segment(name, at, raw))
         self.size = at + max(raw.size, 1)
@@ -285,10 +286,7 @@ class _Arena:
             data, name = arg.storage(), arg.name
         else:
             data, name = arg, f"constant{len(self.segments)}"
-        key = data.dtype.str.encode() + data.tobytes()
-        at = self._constants.get(key)
-        if at is None:
-            at = self._constants[key] = self.append(name, data)
+        at = self._constants.place(bytes_of(data), lambda: self.append(name, data))
         if isinstance(arg, Value):
             self._of_value[arg.name] = at
         else:

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from compiler.errors import CompileError
-from hw.area import estimate
 from hw.config import Config
 from hw.config_checks import did_you_mean
 from hw.errors import ConfigError, VdlaError
@@ -286,6 +285,9 @@ class _Work:
 
     def row(self, parameters: Mapping[str, Value], progress: Progress | None = None) -> tuple[Row, _Placement]:
         """Compiles and simulates one machine; where the operators ran comes with the row."""
+        # The area is that of the RTL, and Amaranth takes long to import.
+        from hw.area import estimate
+
         machine: dict[str, Any] = {}
         try:
             config = _changed(self.base, parameters)

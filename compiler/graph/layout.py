@@ -8,6 +8,7 @@ lower rank is read as if trailing axes of extent 1 followed ([N,C] is H = W = 1)
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 
@@ -75,8 +76,11 @@ def pack(array: np.ndarray, layout: str) -> np.ndarray:
     stored = storage_shape(array.shape, layout)
     rank = len(shape)
     per_axis = [[stored[axis]] + [f for a, f in blocks if a == axis] for axis in range(rank)]
-    padded = np.zeros([int(np.prod(sizes)) for sizes in per_axis], dtype=array.dtype)
-    padded[tuple(slice(0, size) for size in shape)] = array.reshape(shape)
+    padded = array.reshape(shape)
+    whole = tuple(math.prod(sizes) for sizes in per_axis)
+    if whole != shape:
+        padded = np.zeros(whole, dtype=array.dtype)
+        padded[tuple(slice(0, size) for size in shape)] = array.reshape(shape)
     split = padded.reshape([size for sizes in per_axis for size in sizes])
     return np.ascontiguousarray(split.transpose(_storage_order(rank, blocks)))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests import handmade
-from vdla.cli import run_cli
+from vdla.cli import COMMANDS, run_cli
 
 
 @pytest.fixture
@@ -23,13 +23,26 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "command",
-    [[], ["run"], ["compile"], ["inspect"], ["config"], ["config", "list"], ["config", "show"], ["config", "check"],
-     ["report"], ["explore"], ["tune"], ["synth"]],
-)  # fmt: skip
+    "command", [[], *([name] for name in COMMANDS), ["config", "list"], ["config", "show"], ["config", "check"]]
+)
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([*command, "--help"]) == 0
     assert "Usage: vdla" in capsys.readouterr().out
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["--help"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.partition("Commands:")[2].splitlines() if line]
+    assert listed == sorted(COMMANDS)
+
+
+def test_a_command_imports_what_it_needs() -> None:
+    script = (
+        "import sys; from vdla.cli import run_cli; run_cli(['inspect', '--help']); "
+        "print([name for name in ('matplotlib', 'amaranth', 'onnx', 'llvmlite') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_run_artifact_prints_a_table(model: str, capsys: pytest.CaptureFixture[str]) -> None:

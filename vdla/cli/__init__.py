@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,16 +12,6 @@ import click
 from compiler.errors import CompileError
 from hw.errors import VdlaError
 from runtime.version import KIT_VERSION
-from vdla.cli.compile import compile_command
-from vdla.cli.config import config_group
-from vdla.cli.explore import explore_command
-from vdla.cli.inspect import inspect_command
-from vdla.cli.pool import device_command, pool_group
-from vdla.cli.profile import profile_command
-from vdla.cli.report import report_command
-from vdla.cli.run import run_command
-from vdla.cli.synth import synth_command
-from vdla.cli.tune import tune_command
 
 USER_ERROR = 2
 """Exit code of every mistake of the user; 0 is success, 1 a defect of the kit."""
@@ -28,28 +19,41 @@ USER_ERROR = 2
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+COMMANDS = {
+    "run": "run:run_command",
+    "compile": "compile:compile_command",
+    "tune": "tune:tune_command",
+    "pool": "pool:pool_group",
+    "device": "pool:device_command",
+    "explore": "explore:explore_command",
+    "inspect": "inspect:inspect_command",
+    "config": "config:config_group",
+    "synth": "synth:synth_command",
+    "profile": "profile:profile_command",
+    "report": "report:report_command",
+}
+"""Where each command is: a module of this package, and its name there."""
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is asked for: together they need half of the kit."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, as in the help."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        return getattr(importlib.import_module(f"vdla.cli.{module}"), name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(KIT_VERSION, prog_name="vdla")
 def cli() -> None:
     """Compile networks for the VDLA accelerator, simulate them to the cycle, change the machine and look again."""
-
-
-COMMANDS = (
-    run_command,
-    compile_command,
-    tune_command,
-    pool_group,
-    device_command,
-    explore_command,
-    inspect_command,
-    config_group,
-    synth_command,
-    profile_command,
-    report_command,
-)
-
-for _command in COMMANDS:
-    cli.add_command(_command)
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from compiler.backend.aot.elf import replace_section
+from compiler.backend.aot.elf import section_at_end
 from compiler.backend.aot.header import exports, header
 from compiler.backend.aot.interface import CONSTANTS_SECTION, interface_ir
 from compiler.backend.aot.program import ALIGNMENT, Program
@@ -19,9 +19,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 @dataclass(frozen=True)
 class Built:
-    """A relocatable ELF object, and the C header of what it defines."""
+    """A relocatable ELF object, its bytes in pieces, and the C header of what it defines."""
 
-    image: bytes
+    image: tuple[bytes | memoryview, ...]
     header: str
 
 
@@ -48,5 +48,11 @@ def build(program: Program, platform: Platform, pool: str, *, kit_version: str, 
         more=[interface, pool],
         exports=exports(prefix),
     )
-    constants = program.constants or bytes(1)
-    return Built(replace_section(image, CONSTANTS_SECTION, constants, ALIGNMENT), header(program, prefix))
+    size = max(1, program.constant_bytes)
+    pieces: list[bytes | memoryview] = [section_at_end(image, CONSTANTS_SECTION, size, ALIGNMENT)]
+    end = 0
+    for offset, raw in program.constants:
+        pieces += [bytes(offset - end), raw.data]
+        end = offset + raw.size
+    pieces.append(bytes(size - end))
+    return Built(tuple(pieces), header(program, prefix))

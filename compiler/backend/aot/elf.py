@@ -1,4 +1,4 @@
-"""ELF files, as far as deployment needs them: a section's content exchanged."""
+"""ELF files, as far as deployment needs them: a section's content sent to the end of the file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import struct
 from compiler.errors import CodegenError
 
 
-def replace_section(image: bytes, name: str, content: bytes, alignment: int) -> bytes:
-    """An object whose section `name` holds `content`, at a multiple of `alignment` bytes in the file.
+def section_at_end(image: bytes, name: str, nbytes: int, alignment: int) -> bytes:
+    """An object whose section `name` is the `nbytes` that whoever writes it appends, at a multiple of `alignment`.
 
     LLVM takes long over large constants, and what it makes of a network without its weights can be kept and used again;
     so it is given a byte in their place. The content goes to the end of the file, where the section's header sends
@@ -27,7 +27,6 @@ def replace_section(image: bytes, name: str, content: bytes, alignment: int) -> 
         if image[text : image.index(b"\0", text)] == name.encode():
             out = bytearray(image)
             out.extend(bytes(-len(out) % alignment))
-            struct.pack_into(place, out, header + place_at, len(out), len(content))
-            out.extend(content)
+            struct.pack_into(place, out, header + place_at, len(out), nbytes)
             return bytes(out)
     raise CodegenError(f"the object has no section {name}")

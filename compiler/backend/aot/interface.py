@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from compiler.backend.aot.header import ABI_VERSION, DTYPES, ERRORS
 from compiler.backend.aot.program import ALIGNMENT, Place, Program
 from compiler.graph.ir import Value
-from compiler.ir import ITEM_BYTES, Call, PrimFunc, stmt_exprs, walk_expr, walk_stmt
+from compiler.ir import ITEM_BYTES
 
 CONSTANTS_SECTION = ".rodata.vdla"
 _CODES = {name: i for i, (name, _) in enumerate(ERRORS)}
@@ -130,11 +130,11 @@ def interface_ir(program: Program, prefix: str, platform: str, kit_version: str,
     """The interface as a module. `word`: the integer type of the size of an object ("i64")."""
     inputs = [(value.name, value) for value in program.inputs]
     calls = _Calls(program, prefix, word)
-    tiles = any(_uses_tiles(kernel.func) for kernel, _ in program.calls)
+    tiles = any(name.startswith(_TILES) for kernel, _ in program.calls for name in kernel.lowered.facts.llvm_calls)
     texts = [*[text for _, text in ERRORS], "unknown error"]
     data = [
         f'target triple = "{triple}"',
-        # A byte stands for all of them (see replace_section); weak, so that LLVM relies on neither it nor its size.
+        # A byte stands for all of them (see section_at_end); weak, so that LLVM relies on neither it nor its size.
         f'@{prefix}_constants = weak hidden constant i8 0, section "{CONSTANTS_SECTION}", align {ALIGNMENT}',
         *_strings("error_text", texts),
         f"@error_texts = internal constant [{len(texts)} x ptr] [{_list('ptr', '@error_text', len(texts))}]",
@@ -144,7 +144,7 @@ def interface_ir(program: Program, prefix: str, platform: str, kit_version: str,
         f"@info = internal constant {{ i32, i32, i32, ptr, ptr, ptr, ptr, ptr, {word}, {word} }} {{ "
         f"i32 {ABI_VERSION}, i32 {len(inputs)}, i32 {len(program.outputs)}, ptr @inputs, ptr @outputs, "
         f"ptr @about.0, ptr @about.1, ptr @about.2, {word} {program.workspace_bytes}, "
-        f"{word} {len(program.constants)} }}",
+        f"{word} {program.constant_bytes} }}",
     ]
     functions = _FUNCTIONS.format(
         prefix=prefix,
@@ -165,18 +165,6 @@ def interface_ir(program: Program, prefix: str, platform: str, kit_version: str,
         **_CODES,
     )
     return "\n".join(data) + functions
-
-
-def _uses_tiles(func: PrimFunc) -> bool:
-    """Whether a kernel calls for x86's tile registers."""
-    calls = (
-        node
-        for statement in walk_stmt(func.body)
-        for root in stmt_exprs(statement)
-        for node in walk_expr(root)
-        if isinstance(node, Call) and node.name == "llvm.call"
-    )
-    return any(str(node.args[0]).startswith(_TILES) for node in calls)
 
 
 class _Calls:

@@ -29,7 +29,8 @@ def link(objects: list[Path], output: Path, platform: Platform) -> None:
     options = [
         "-shared",
         "-static-libgcc",
-        "-Wl,-z,nodelete,-z,noexecstack,--no-undefined,--gc-sections",
+        # No build ID: it is a hash of everything, weights included, and takes longer than the rest.
+        "-Wl,-z,nodelete,-z,noexecstack,--no-undefined,--gc-sections,--build-id=none",
         "-o",
         str(output),
     ]

@@ -7,10 +7,13 @@ the caller's own input and output arrays, which kernels read and write in place.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from compiler.backend.cpu import CpuKernel
+from compiler.graph.constants import DistinctBytes, bytes_of
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.ir import Graph, Value
 from compiler.graph.memory_plan import Buffer, lifetimes, plan
@@ -35,7 +38,8 @@ class Program:
     """A network ready to be generated.
 
     name: the model's. calls: kernels in order with the places of their arguments. copies: outputs that no kernel
-    writes: (place, number of the output). constants: their bytes. workspace_bytes: including the handle.
+    writes: (place, number of the output). constants: bytes [N] and their offsets, in order; constant_bytes: of all,
+    with what lies between. workspace_bytes: including the handle.
     """
 
     name: str
@@ -43,7 +47,8 @@ class Program:
     outputs: tuple[tuple[str, Value], ...]
     calls: tuple[tuple[CpuKernel, tuple[Place, ...]], ...]
     copies: tuple[tuple[Place, int], ...]
-    constants: bytes
+    constants: tuple[tuple[int, np.ndarray], ...]
+    constant_bytes: int
     workspace_bytes: int
 
     @staticmethod
@@ -72,21 +77,25 @@ class Program:
         copies = tuple((place(value), i) for value, i in copied)
         outputs = tuple(zip(graph.output_names, graph.outputs, strict=True))
         workspace = HANDLE_BYTES + memory.peak
-        return Program(name, tuple(graph.inputs), outputs, calls, copies, bytes(constants.data), workspace)
+        segments = tuple(constants.segments)
+        return Program(name, tuple(graph.inputs), outputs, calls, copies, segments, constants.size, workspace)
 
 
-@dataclass
 class _Constants:
     """The bytes of all constants, equal ones once."""
 
-    data: bytearray = field(default_factory=bytearray)
-    known: dict[bytes, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.segments: list[tuple[int, np.ndarray]] = []
+        self.size = 0
+        self._known = DistinctBytes()
 
     def add(self, value: Value) -> int:
         """The offset of a constant as it is stored."""
-        raw = value.storage().tobytes()
-        if raw not in self.known:
-            self.data.extend(bytes(-len(self.data) % ALIGNMENT))
-            self.known[raw] = len(self.data)
-            self.data.extend(raw)
-        return self.known[raw]
+        raw = bytes_of(value.storage())
+        return self._known.place(raw, lambda: self._append(raw))
+
+    def _append(self, raw: np.ndarray) -> int:
+        at = -(-self.size // ALIGNMENT) * ALIGNMENT
+        self.segments.append((at, raw))
+        self.size = at + raw.size
+        return at

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import compiler
 from compiler.backend.llvm.cache import fingerprint, recall, remember, source_digest
+from compiler.backend.llvm.intrinsics import invoked
 from compiler.ir import PrimFunc
 
 _KIND = ".function"
@@ -28,31 +29,32 @@ class Facts:
     """What is known of a function without its loops.
 
     fingerprint: `compiler.backend.llvm.cache.fingerprint`. params: (name, shape, dtype) of each parameter's buffer.
-    contract: whether a multiplication and an addition may become one.
+    contract: whether a multiplication and an addition may become one. llvm_calls: LLVM's own functions that it calls.
     """
 
     name: str
     fingerprint: bytes
     params: tuple[tuple[str, tuple[int, ...], str], ...]
     contract: bool
+    llvm_calls: tuple[str, ...]
 
     @staticmethod
     def of(func: PrimFunc) -> Facts:
         """Those of a function."""
         params = tuple((buffer.name, tuple(buffer.shape), buffer.dtype) for buffer in func.params)
-        return Facts(func.name, fingerprint(func), params, bool(func.attrs["contract"]))
+        return Facts(func.name, fingerprint(func), params, bool(func.attrs["contract"]), tuple(sorted(invoked(func))))
 
     def to_bytes(self) -> bytes:
         """As bytes for `from_bytes`."""
         params = [[name, list(shape), dtype] for name, shape, dtype in self.params]
-        return json.dumps([self.name, self.fingerprint.hex(), params, self.contract]).encode()
+        return json.dumps([self.name, self.fingerprint.hex(), params, self.contract, self.llvm_calls]).encode()
 
     @staticmethod
     def from_bytes(raw: bytes) -> Facts:
         """What `to_bytes` wrote."""
-        name, digest, params, contract = json.loads(raw)
+        name, digest, params, contract, calls = json.loads(raw)
         named = tuple((n, tuple(shape), dtype) for n, shape, dtype in params)
-        return Facts(name, bytes.fromhex(digest), named, contract)
+        return Facts(name, bytes.fromhex(digest), named, contract, tuple(calls))
 
 
 class Lowered:

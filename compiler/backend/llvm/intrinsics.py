@@ -14,7 +14,7 @@ import llvmlite.ir as ir
 
 from compiler.backend.llvm import operations as ops
 from compiler.errors import CodegenError
-from compiler.ir import ITEM_BYTES, Call, Evaluate, Expr, IntImm, Load
+from compiler.ir import ITEM_BYTES, Call, Evaluate, Expr, IntImm, Load, PrimFunc, stmt_exprs, walk_expr, walk_stmt
 
 if TYPE_CHECKING:
     from compiler.backend.llvm.codegen import FunctionEmitter
@@ -36,6 +36,13 @@ def invoke(name: str, *operands: Expr, returns: str = "") -> Call:
 def perform(name: str, *operands: Expr) -> Evaluate:
     """The statement that calls an LLVM function for what it does."""
     return Evaluate(invoke(name, *operands))
+
+
+def invoked(func: PrimFunc) -> frozenset[str]:
+    """The names of LLVM's functions that a function calls."""
+    roots = (root for statement in walk_stmt(func.body) for root in stmt_exprs(statement))
+    calls = (node for root in roots for node in walk_expr(root) if isinstance(node, Call) and node.name == "llvm.call")
+    return frozenset(_text(call.args[0]) for call in calls)
 
 
 def vector_load(kind: str, address: Expr) -> Call:

@@ -21,7 +21,7 @@ def _linear(rewriter: Rewriter, old: Value, new: Value) -> Node | None:
 def _rebuild(rewriter: Rewriter, linear: Node, node: Node, weight: np.ndarray, bias: np.ndarray) -> Value:
     """Append the layer with another weight and bias; its output takes the visited node's name."""
     graph, out = rewriter.graph, node.output
-    w = graph.const(weight.astype(np.float32), f"{linear.name}.weight.folded")
+    w = graph.const(weight.astype(np.float32, copy=False), f"{linear.name}.weight.folded")
     b = graph.const(bias.astype(np.float32), f"{linear.name}.bias.folded")
     inputs = [linear.inputs[0], w, b]
     return graph.op(linear.op, inputs, linear.attrs, name=linear.name, output=out.name, origin=out.origin)

@@ -120,6 +120,17 @@ def test_the_transforms_are_exact_on_integers() -> None:
         np.testing.assert_allclose(got, np.einsum("ijkl,kl->ij", windows, g), atol=1e-9)
 
 
+def test_weights_are_transformed_in_blocks() -> None:
+    w = np.random.default_rng(7).standard_normal((32, 24, 3, 3)).astype(np.float32)
+    for transform in (winograd.F2, winograd.F4):
+        g = np.array(transform.weight)
+        blocks = transform.weights(w, 8, 16)
+        assert blocks.shape == (transform.alpha**2, 2, 3, 8, 16) and blocks.dtype == np.float32
+        for o, c in ((0, 0), (17, 9), (31, 23)):
+            got = blocks[:, o // 16, c // 8, c % 8, o % 16].reshape(transform.alpha, transform.alpha)
+            np.testing.assert_allclose(got, g @ w[o, c].astype(np.float64) @ g.T, rtol=1e-6, atol=1e-7)
+
+
 def test_blocks_run_through_what_follows_a_convolution() -> None:
     rng = np.random.default_rng(3)
     graph = Graph("chain")

@@ -13,6 +13,8 @@ from compiler.backend.cpu import target as target_module
 from compiler.backend.llvm.cache import VARIABLE
 from tests.compiler.cpu.test_convolution import AVX2, AVX512, convolution
 from tests.compiler.cpu.test_spaces import One, spaces
+from vdla import models
+from vdla.deploy import deploy
 
 CASE = ((1, 32, 8, 8), 64, (3, 3), {"strides": (1, 1), "pads": (1, 1, 1, 1)})
 
@@ -47,6 +49,15 @@ def test_the_second_compilation_lowers_nothing(lowerings: list[str]) -> None:
         assert str(a.func) == str(b.func)  # lowered now, since somebody reads it
     assert len(lowerings) == 2 * len(groups)
     assert len(space) > 1
+
+
+def test_the_second_library_lowers_nothing(lowerings: list[str], tmp_path: Path) -> None:
+    images = []
+    for name in ("first.so", "second.so"):
+        deploy(models.mlp(), tmp_path / name)
+        images.append((tmp_path / name).read_bytes())
+    assert images[0] == images[1]
+    assert len(lowerings) == len(set(lowerings)) > 0
 
 
 def test_other_decisions_and_processors_are_lowered(lowerings: list[str]) -> None:
