@@ -50,7 +50,7 @@ def main(model: str, config_name: str, settings: Sequence[str], path: Path, writ
               "tuned", "outputs"]  # fmt: skip
     text = (
         f"`{model}` with the schedules that the compiler chooses by estimate and with those that "
-        f"`vdla tune {model} --trials 32` found and kept in the network."
+        f"`vdla tune {model}`, with as many trials as it takes by default, found and kept in the network."
     )
     publish(f"Tuned networks: {model} on {base.name}", f"{text}\n\n{table(header, rows)}", write=write)
 
