@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from compiler.backend.cpu.convolution import schedule_padding
 from compiler.backend.cpu.direct import CODE_SIZE, in_registers
@@ -20,16 +20,23 @@ _UNROLLED = 128
 _READ_AGAIN = 2
 # Registers for what is loaded, beside the sums.
 _LOADED = 8
+# With so many sums side by side none waits for the one before.
+_SIDE_BY_SIDE = 8
 
 
 def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """A tile of pixels in registers, by default a row's; padding chosen at each load; the window's columns unrolled so
-    that neighbours share loads."""
+    """A tile of pixels in registers, padding chosen at each load. By default the tile is the one that loads least for
+    its size with all of the window written out, so that neighbours share loads; where that would be long code, or loads
+    are part of the products, a row's pixels with the window's columns written out."""
     assert isinstance(out.op, ComputeOp) and isinstance(anchor.op, ComputeOp)
     n, c, h, w, lane = out.op.axis
     rh, rw = anchor.op.reduce_axis
     source = next((s for s in schedule.stages if isinstance(s.op, ComputeOp) and s.op.tag == PADDING), None)
+    window = rh.extent, rw.extent
     tiles = _tiles(h.extent, w.extent, processor.registers)
+    whole = None if processor.by_lane else _least_loads(tiles, window)
+    if whole is not None:
+        tiles = [whole, *(tile for tile in tiles if tile != whole)]
 
     def sizes(at: Values) -> Mapping[str, int]:
         rows, columns = at["tile"]
@@ -39,6 +46,7 @@ def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Pr
     nest = Nest.ask(knobs, sizes)
     written = {"columns": rw.extent, "none": 1, "all": rh.extent * rw.extent}
     first = "columns" if tiles[0][0] * tiles[0][1] * rw.extent <= _UNROLLED else "none"
+    first = "all" if whole is not None else first
     unrolled = knobs.choice("unrolled", (first, *(name for name in written if name != first)))
     times = ("at the load", "before") if source is not None else ("before",)
     # A choice costs three instructions, a vector's copy five or six, where they are not hidden behind loads.
@@ -77,3 +85,15 @@ def _tiles(height: int, width: int, registers: int) -> list[tuple[int, int]]:
     columns = [d for d in range(registers // 2, 0, -1) if width % d == 0]
     rows = [d for d in range(2, registers) if height % d == 0]
     return [(1, d) for d in columns] + [(r, d) for r in rows for d in columns if r * d <= registers - _LOADED]
+
+
+def _least_loads(tiles: Sequence[tuple[int, int]], window: tuple[int, int]) -> tuple[int, int] | None:
+    """Of the tiles for which the whole window can be written out, the one that reads the smallest region for its size
+    (as with stride 1; the others order tiles alike); None if it leaves sums waiting for each other."""
+
+    def loads(tile: tuple[int, int]) -> float:
+        return (tile[0] + window[0] - 1) * (tile[1] + window[1] - 1) / (tile[0] * tile[1])
+
+    fitting = [tile for tile in tiles if tile[0] * tile[1] * window[0] * window[1] <= CODE_SIZE]
+    best = min(fitting, key=loads, default=(0, 0))
+    return best if best[0] * best[1] >= min(_SIDE_BY_SIDE, tiles[0][0] * tiles[0][1]) else None
