@@ -10,6 +10,9 @@ from compiler.te.tensor import ComputeOp
 
 #: the name of the expressions that only change a layout
 NAME = "layout_transform"
+# Pixels of a vector, and so many vectors of each channel in a step of the loop.
+_LANES = 4
+_UNROLLED = 4
 
 
 def applies(schedule: Schedule, stage: Stage, processor: Processor) -> bool:
@@ -22,13 +25,21 @@ def applies(schedule: Schedule, stage: Stage, processor: Processor) -> bool:
 
 
 def schedule_blocks(out: Stage) -> None:
-    """All channels of a block at once, pixel by pixel; LLVM makes vectors of the pixels, rows without a break."""
+    """All channels of a block at once, pixel by pixel, rows without a break. Into blocks whole vectors of pixels are
+    written as structures, some of them after each other; elsewhere LLVM makes vectors of the pixels."""
     assert isinstance(out.op, ComputeOp)
     n, c, h, w, *channel = out.op.axis
-    if not channel:
+    blocked = bool(channel)
+    if not blocked:
         c, inside = out.split(c, factor=out.op.inputs[0].shape[4])
         channel = [inside]
     out.reorder(n, c, h, w, *channel)
     out.unroll(channel[0])
-    out.fuse(h, w)
+    pixels = out.fuse(h, w)
+    if blocked and pixels.extent % _LANES == 0:
+        vectors, lane = out.split(pixels, factor=_LANES)
+        _, after = out.split(vectors, factor=max(d for d in range(1, _UNROLLED + 1) if vectors.extent % d == 0))
+        out.reorder(after, *channel, lane)
+        out.unroll(after)
+        out.vectorize(lane)
     parallelize(out, [n, c])

@@ -10,13 +10,14 @@ A serial loop may ask for what its next iterations read (see :mod:`compiler.back
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.ir as ir
 
 from compiler.arith import Bounds
-from compiler.backend.llvm import intrinsics
+from compiler.backend.llvm import intrinsics, structures
 from compiler.backend.llvm import operations as ops
 from compiler.backend.llvm.machine import Machine
 from compiler.backend.llvm.operations import Builder, Value, number
@@ -83,8 +84,8 @@ class FunctionEmitter:
             self.buffers[id(buffer)] = arg
         self.parallel = not func.attrs.get("parallel", False)  # parallel loops run serially here
         self.vector_bits = machine.vector_bits
-        # One instruction for a maximum (or minimum) that is NaN where an operand is.
-        self.extrema = machine.triple.startswith(("aarch64", "arm"))
+        # ARM has instructions that store structures, and for a maximum or minimum that is NaN where an operand is.
+        self.arm = machine.triple.startswith(("aarch64", "arm"))
         self.scalar = reads_by_remainder(func.body)
         self.set_width(self.fn)
         self.entry = self.fn.append_basic_block("entry")
@@ -125,8 +126,7 @@ class FunctionEmitter:
 
     def stmt(self, s: Stmt) -> None:
         if isinstance(s, Seq):
-            for child in s.stmts:
-                self.stmt(child)
+            self.sequence(s.stmts)
         elif isinstance(s, For):
             self.loop(s)
         elif isinstance(s, Store):
@@ -158,6 +158,26 @@ class FunctionEmitter:
         else:
             raise CodegenError(f"{self.func.name}: no code for {type(s).__name__}")
 
+    def sequence(self, stmts: Sequence[Stmt]) -> None:
+        """Statements one after the other."""
+        at = 0
+        while at < len(stmts):
+            together = structures.members(stmts[at:]) if self.arm and self.wide is None else []
+            if together:
+                structures.emit(self, together)
+            else:
+                self.stmt(stmts[at])
+            at += max(1, len(together))
+
+    @contextmanager
+    def in_lanes(self, s: For) -> Iterator[None]:
+        """Inside, all iterations of a loop are computed at once."""
+        self.bounds.env[s.var] = (0, s.extent - 1)
+        self.vars[s.var] = ir.Constant(ir.VectorType(ops.scalar_type(s.var.dtype), s.extent), list(range(s.extent)))
+        self.wide = (s.var, s.extent)
+        yield
+        self.wide = None
+
     def loop(self, s: For) -> None:
         self.bounds.env[s.var] = (0, s.extent - 1)
         ty = ops.scalar_type(s.var.dtype)
@@ -169,11 +189,8 @@ class FunctionEmitter:
             emit_parallel(self, s)
             return
         if s.kind == "vectorized" and self.wide is None and can_widen(s):
-            lanes = s.extent
-            self.vars[s.var] = ir.Constant(ir.VectorType(ty, lanes), list(range(lanes)))
-            self.wide = (s.var, lanes)
-            self.stmt(s.body)
-            self.wide = None
+            with self.in_lanes(s):
+                self.stmt(s.body)
             return
         if s.kind == "unrolled" and s.extent * self.copies <= UNROLL_LIMIT:
             self.copies *= s.extent
@@ -369,7 +386,7 @@ class FunctionEmitter:
         if isinstance(e, Select):
             if isinstance(e.true_value, Load) and self.guardable(e):
                 return self.load(e.true_value, (self.expr(e.cond), e.false_value))
-            if self.extrema and e.dtype == "float32" and (name := ops.extremum(e)):
+            if self.arm and e.dtype == "float32" and (name := ops.extremum(e)):
                 x, y = self.operands(e.true_value, e.false_value)
                 return ops.intrinsic(self.b, name, x.type, x, y)
             if speculatable(e.true_value, e.cond) and speculatable(e.false_value, e.cond):
@@ -402,7 +419,7 @@ class FunctionEmitter:
         dtype = e.a.dtype
         if e.op in COMPARE_OPS:
             return ops.compare(self.b, e.op, dtype, x, y)
-        if self.extrema and dtype == "float32" and e.op in ("min", "max"):
+        if self.arm and dtype == "float32" and e.op in ("min", "max"):
             return ops.intrinsic(self.b, f"{e.op}imum", x.type, x, y)
         flags: tuple[str, ...] = ()
         never_negative = False
