@@ -27,6 +27,7 @@ TRAILER_MAGIC = b"VDLAMODL"
 """Behind the library's end; the SHA-256 of everything before it follows."""
 
 _TRAILER_BYTES = len(TRAILER_MAGIC) + 32
+_ELF64, _LOADED = 2, 1  # of the file's class, of a segment's type
 _MACHINES = {62: "x86_64", 183: "aarch64", 40: "arm"}  # ELF's e_machine
 
 
@@ -165,6 +166,8 @@ def _check_file(path: Path, content: bytes, verify: bool) -> None:
     machine = _MACHINES.get(number, f"machine {number}")
     if machine != here:
         raise ArtifactError(f"{path} is for {machine}, this computer is {here}; compile the model for it")
+    if len(content) < _segments_end(content):
+        raise ArtifactError(f"{path} is cut off: it has {len(content)} bytes, and parts beyond; compile it again")
     if not verify:
         return
     body, trailer = content[:-_TRAILER_BYTES], content[-_TRAILER_BYTES:]
@@ -175,6 +178,24 @@ def _check_file(path: Path, content: bytes, verify: bool) -> None:
         )
     if hashlib.sha256(body).digest() != trailer[len(TRAILER_MAGIC) :]:
         raise ArtifactError(f"{path} is damaged: its SHA-256 is not the one that it ends in")
+
+
+def _segments_end(content: bytes) -> int:
+    """Where what is loaded of an ELF file ends. A process that has mapped a shorter one is ended at an access."""
+    wide = content[4] == _ELF64
+    (at,) = struct.unpack_from("<Q" if wide else "<I", content, 32 if wide else 28)
+    size, count = struct.unpack_from("<HH", content, 54 if wide else 42)
+    ends = [at + size * count]
+    least = 56 if wide else 32
+    for header in range(at, min(at + size * count, len(content) - least + 1), max(size, least)):
+        kind = struct.unpack_from("<I", content, header)[0]
+        start, length = (
+            struct.unpack_from("<Q" if wide else "<I", content, header + where)[0]
+            for where in ((8, 32) if wide else (4, 16))
+        )
+        if kind == _LOADED:
+            ends.append(start + length)
+    return max(ends)
 
 
 def _pointers(arrays: list[np.ndarray]) -> ctypes.Array[ctypes.c_void_p]:

@@ -51,12 +51,16 @@ int main(int argc, char **argv) {
     fprintf(stderr, "error: the library has another version than its header\n");
     return 1;
   }
-  int at = 1, runs = 1, own_arena = 0;
+  int at = 1, runs = 1, own_arena = 0, wrong = 0;
   for (; at < argc && argv[at][0] == '-'; at++) {
-    if (strcmp(argv[at], "-a") == 0) own_arena = 1;
-    if (strcmp(argv[at], "-n") == 0 && at + 1 < argc) runs = atoi(argv[++at]);
+    if (strcmp(argv[at], "-a") == 0)
+      own_arena = 1;
+    else if (strcmp(argv[at], "-n") == 0 && at + 1 < argc && (runs = atoi(argv[at + 1])) > 0)
+      at++;
+    else
+      wrong = 1;
   }
-  if (argc - at != info->input_count + info->output_count) {
+  if (wrong || argc - at != info->input_count + info->output_count) {
     fprintf(stderr, "model '%s' for %s, %zu bytes of workspace:\n", info->model, info->platform,
             info->workspace_bytes);
     for (int32_t i = 0; i < info->input_count; i++) describe("input", &info->inputs[i]);

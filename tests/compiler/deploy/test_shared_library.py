@@ -89,7 +89,7 @@ def damaged(content: bytes, how: str) -> bytes:
     ("how", "message"),
     [
         ("bit", "is damaged: its SHA-256"),
-        ("cut", "does not end in a checksum"),
+        ("cut", "is cut off"),
         ("machine", "is for arm, this computer is"),
         ("text", "is not a shared library"),
     ],
@@ -99,6 +99,15 @@ def test_damaged_files(deployed: Deployed, tmp_path: Path, how: str, message: st
     path.write_bytes(damaged(deployed.path.read_bytes(), how))
     with pytest.raises(ArtifactError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5])
+def test_a_file_cut_off_is_not_loaded_unverified(deployed: Deployed, tmp_path: Path, kept: float) -> None:
+    content = deployed.path.read_bytes()
+    path = tmp_path / "short.so"
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ArtifactError, match="is cut off: it has"):
+        load(path, verify=False)
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
