@@ -151,7 +151,7 @@ def compile_model(
             },
             "memory": {"activations_peak": arena.peak, "activations_sum": arena.total},
             "tensors": [_describe(v, arena) for g in groups for v in g.outputs] if options.keep_tensors else [],
-            "work": [dataclasses.asdict(group_work(g)) for g in groups],
+            "work": [_work(g, item) for g, item in zip(groups, compiled, strict=True)],
         },
     )
     return CompiledModel(artifact, clock.times)
@@ -346,6 +346,16 @@ def _steps(
         steps.append(CpuStep(item.symbol, args, group.name, label, "; ".join(filter(None, reasons)), names))
     flush()
     return steps
+
+
+def _work(group: FusedGroup, item: CompiledLayer | CpuKernel) -> dict[str, int]:
+    """What a group does by its operators' definitions, and the operations that its kernel executes: on a CPU other ones
+    where an algorithm saves some, but for declared instructions, of which only the definition is known."""
+    work = group_work(group)
+    executed = work.operations
+    if isinstance(item, CpuKernel) and not item.lowered.facts.llvm_calls:
+        executed = item.lowered.facts.operations
+    return {**dataclasses.asdict(work), "executed": executed}
 
 
 def _reason(node: Node) -> str:

@@ -116,18 +116,22 @@ def measured_roofs() -> Roofs:
 
 @dataclass(frozen=True)
 class GroupTime:
-    """A fused group: its median seconds, its work, and the seconds that the roofs allow at best."""
+    """A fused group: its median seconds, its work, and the seconds that the roofs allow at best.
+
+    operations: of the operators' definitions. executed: of the kernel, which may need fewer (Winograd) or more.
+    """
 
     name: str
     op: str
     seconds: float
     operations: int
+    executed: int
     bytes: int
     floor: float
 
     @property
     def roofline(self) -> float:
-        """Share of what the roofs allow; above 1 where data is still in a cache or an algorithm saves operations."""
+        """Share of what the roofs allow to what is executed; above 1 where data is still in a cache."""
         return self.floor / self.seconds if self.seconds else 0.0
 
 
@@ -159,6 +163,7 @@ class CpuProfile:
                     "op": group.op,
                     "seconds": group.seconds,
                     "operations": group.operations,
+                    "executed": group.executed,
                     "bytes": group.bytes,
                     "roofline": group.roofline,
                 }
@@ -186,21 +191,22 @@ def profile_cpu(artifact: Artifact, inputs: Mapping[str, np.ndarray], runs: int 
     work: Any = artifact.info["work"]
     groups = []
     for layer, seconds, one in zip(profile.layers, zip(*times, strict=True), work, strict=True):
-        operations, moved = one["operations"], one["bytes"]
-        floor = max(operations / roofs.operations, moved / roofs.bytes)
-        groups.append(GroupTime(layer.name, layer.op, statistics.median(seconds), operations, moved, floor))
+        executed, moved = one["executed"], one["bytes"]
+        floor = max(executed / roofs.operations, moved / roofs.bytes)
+        median = statistics.median(seconds)
+        groups.append(GroupTime(layer.name, layer.op, median, one["operations"], executed, moved, floor))
     memory: Any = artifact.info["memory"]
     peak, total = memory["activations_peak"], memory["activations_sum"]
     return CpuProfile(artifact.model, statistics.median(whole), runs, roofs, tuple(groups), peak, total)
 
 
 def picture(profile: CpuProfile) -> bytes:
-    """Operations a second over operations a byte, under the measured roofs; area: time.  PNG."""
+    """Executed operations a second over those a byte, under the measured roofs; area: time.  PNG."""
     matplotlib.use("Agg")
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    shown = [group for group in profile.groups if group.operations and group.bytes and group.seconds]
-    intensity = [group.operations / group.bytes for group in shown]
+    shown = [group for group in profile.groups if group.executed and group.bytes and group.seconds]
+    intensity = [group.executed / group.bytes for group in shown]
     roofs = profile.roofs
     knee = roofs.operations / roofs.bytes
     low, high = min([knee, *intensity]) / 2, max([knee, *intensity]) * 2
@@ -208,13 +214,13 @@ def picture(profile: CpuProfile) -> bytes:
     axes.plot(x, np.minimum(roofs.operations, roofs.bytes * x) / 1e9, color="black", linewidth=1.2)
     longest = max((group.seconds for group in shown), default=1.0)
     for number, (group, at) in enumerate(zip(shown, intensity, strict=True), 1):
-        speed = group.operations / group.seconds / 1e9
+        speed = group.executed / group.seconds / 1e9
         size = 40 + 260 * group.seconds / longest
         axes.scatter(
             at, speed, s=size, alpha=0.5, edgecolors="black", linewidths=0.5, label=f"{number} {group.op[:28]}"
         )
         axes.annotate(str(number), (at, speed), fontsize=6, ha="center", va="center")
-    axes.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="GFLOP/s")
+    axes.set(xscale="log", yscale="log", xlabel="executed operations per byte", ylabel="executed GFLOP/s")
     axes.set_title(f"{profile.model}, {roofs.threads} threads, {1e3 * profile.seconds:.3g} ms; area: time", fontsize=10)
     axes.grid(True, which="major", alpha=0.3)
     if shown:

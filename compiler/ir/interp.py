@@ -385,15 +385,20 @@ def run(func: PrimFunc, arrays: Sequence[np.ndarray], intrinsics: Mapping[str, I
     compile_func(func)(*arrays, intrinsics=intrinsics)
 
 
-def evaluate(expr: Expr, env: Mapping[Var, int | float] | None = None) -> int | float | bool:
-    """The value of one expression (without loads) for variables with the given values."""
+def compile_expr(expr: Expr, variables: Sequence[Var]) -> Callable[..., int | float | bool]:
+    """One expression (without loads) as a function of the values of its variables, which are in their types' ranges."""
     t = _Translator()
-    values = dict(env or {})
-    for var in values:
+    for var in variables:
         t.names[var] = t.fresh("v")
     code = t.root(expr)[0]
-    source = "\n".join([f"def run({', '.join(t.names[v] for v in values)}):", *t.lines, f"    return {code}"])
+    source = "\n".join([f"def run({', '.join(t.names[v] for v in variables)}):", *t.lines, f"    return {code}"])
     namespace: dict[str, Any] = dict(HELPERS)
     exec(compile(source, "<expression>", "exec"), namespace)
+    return namespace["run"]
+
+
+def evaluate(expr: Expr, env: Mapping[Var, int | float] | None = None) -> int | float | bool:
+    """The value of one expression (without loads) for variables with the given values."""
+    values = dict(env or {})
     wrapped = [wrap_int(int(x), v.dtype) if v.dtype not in FLOAT_DTYPES else x for v, x in values.items()]
-    return namespace["run"](*wrapped)
+    return compile_expr(expr, list(values))(*wrapped)

@@ -50,8 +50,9 @@ def profile_command(
 ) -> None:
     """Time MODEL (an ONNX file, a built-in network or an artifact) on this machine, fused group by fused group.
 
-    Each group stands against the machine's roofs, which are measured too: GFLOP/s and the share of what processor and
-    memory allow. $VDLA_NUM_THREADS says how many threads are used.
+    Each group stands against the machine's roofs, which are measured too: effective GFLOP/s (of the operators'
+    definitions), those that the kernel executes, and the share of what processor and memory allow. $VDLA_NUM_THREADS
+    says how many threads are used.
     """
     from vdla.profiler import picture, profile_cpu
 
@@ -79,7 +80,7 @@ def profile_command(
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("group", overflow="fold")
-    for column in ("ms", "share", "GFLOP/s", "GB/s", "of roofline"):
+    for column in ("ms", "share", "GFLOP/s", "executed", "GB/s", "of roofline"):
         table.add_column(column, justify="right")
     total = sum(group.seconds for group in profile.groups) or 1.0
     for group in profile.groups:
@@ -89,6 +90,7 @@ def profile_command(
             f"{1e3 * group.seconds:.3f}",
             f"{100 * group.seconds / total:.1f} %",
             f"{group.operations / seconds / 1e9:.1f}",
+            f"{group.executed / seconds / 1e9:.1f}",
             f"{group.bytes / seconds / 1e9:.1f}",
             f"{100 * group.roofline:.0f} %",
         )

@@ -19,6 +19,7 @@ import compiler
 from compiler.backend.llvm.cache import fingerprint, recall, remember, source_digest
 from compiler.backend.llvm.intrinsics import invoked
 from compiler.ir import PrimFunc
+from compiler.ir.count import operations
 
 _KIND = ".function"
 _COMPILER = Path(str(compiler.__file__)).parent
@@ -30,6 +31,7 @@ class Facts:
 
     fingerprint: `compiler.backend.llvm.cache.fingerprint`. params: (name, shape, dtype) of each parameter's buffer.
     contract: whether a multiplication and an addition may become one. llvm_calls: LLVM's own functions that it calls.
+    operations: that it executes, see `compiler.ir.count`; those that LLVM's functions stand for are not in it.
     """
 
     name: str
@@ -37,24 +39,27 @@ class Facts:
     params: tuple[tuple[str, tuple[int, ...], str], ...]
     contract: bool
     llvm_calls: tuple[str, ...]
+    operations: int
 
     @staticmethod
     def of(func: PrimFunc) -> Facts:
         """Those of a function."""
         params = tuple((buffer.name, tuple(buffer.shape), buffer.dtype) for buffer in func.params)
-        return Facts(func.name, fingerprint(func), params, bool(func.attrs["contract"]), tuple(sorted(invoked(func))))
+        contract, calls = bool(func.attrs["contract"]), tuple(sorted(invoked(func)))
+        return Facts(func.name, fingerprint(func), params, contract, calls, operations(func))
 
     def to_bytes(self) -> bytes:
         """As bytes for `from_bytes`."""
         params = [[name, list(shape), dtype] for name, shape, dtype in self.params]
-        return json.dumps([self.name, self.fingerprint.hex(), params, self.contract, self.llvm_calls]).encode()
+        rest = (self.contract, self.llvm_calls, self.operations)
+        return json.dumps([self.name, self.fingerprint.hex(), params, *rest]).encode()
 
     @staticmethod
     def from_bytes(raw: bytes) -> Facts:
         """What `to_bytes` wrote."""
-        name, digest, params, contract, calls = json.loads(raw)
+        name, digest, params, contract, calls, count = json.loads(raw)
         named = tuple((n, tuple(shape), dtype) for n, shape, dtype in params)
-        return Facts(name, bytes.fromhex(digest), named, contract, tuple(calls))
+        return Facts(name, bytes.fromhex(digest), named, contract, tuple(calls), count)
 
 
 class Lowered:
