@@ -5,6 +5,8 @@ The program is examples/deploy_c/run_model.c. How they are counted: compiler/tun
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -103,8 +105,10 @@ def _base(platform: str) -> str:
 
 @cache
 def _plugin() -> Path:
-    """The emulator's plug-in, compiled for this process."""
-    return emulator.build_plugin(Path(tempfile.mkdtemp(prefix="vdla-plugin-")))
+    """The emulator's plug-in, compiled for this process and removed with it."""
+    folder = tempfile.mkdtemp(prefix="vdla-plugin-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return emulator.build_plugin(Path(folder))
 
 
 _DRIVER = """\
