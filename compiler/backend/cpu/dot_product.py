@@ -94,7 +94,7 @@ def dot_products(processor: Processor) -> Iterator[DotProduct]:
         yield DotProduct("sdot", neon_dot.dot, _sums(processor, neon_dot.BYTES))
     if neon_pairs.available(processor):
         # A tile's products lie in registers beside its sums.
-        sums, arm64 = _sums(processor, neon_pairs.BYTES) // 2, processor.doubles
+        sums, arm64 = _sums(processor, neon_pairs.BYTES) * 2 // 3, processor.doubles
         pair = (neon_pairs.PAIR,)
         yield DotProduct("smlal", partial(neon_pairs.dot, 2, arm64=arm64), sums, (2, *pair), exact=neon_pairs.fits)
         yield DotProduct("smull", partial(neon_pairs.dot, 1, arm64=arm64), sums, pair)

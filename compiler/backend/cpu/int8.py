@@ -81,7 +81,7 @@ def _requantize(node: Node, acc: Tensor, attrs: Attrs, stored: TensorType, proce
     bias, mult, shift = unpack_params(params)
     factors = np.ldexp(mult.astype(np.float64), -shift)
     exact = (_largest(node.inputs[0]) + np.abs(bias) <= _EXACT) | (np.abs(factors) >= _CLIPPED / _EXACT)
-    single = "fma" in processor.features and exact.all()
+    single = processor.fuses and exact.all()
     added = constant(bias.astype(np.int32), "bias")
     # Groups share a kernel if their tables have the same types, whatever is in them: nothing else may depend on it.
     if single or processor.doubles:

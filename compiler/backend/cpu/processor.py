@@ -17,6 +17,7 @@ class Processor:
     no cache of its own. features: LLVM's names of what it has beyond its architecture's base. doubles: whether its
     vectors hold float64. by_lane: whether it multiplies a vector by one lane of another.
     interleaved: elements of structures that it loads as so many vectors, each of one of them, and stores so.
+    fuses: whether it multiplies and adds vectors of float32 with one rounding.
     """
 
     vector_bytes: int
@@ -28,6 +29,7 @@ class Processor:
     doubles: bool = True
     by_lane: bool = False
     interleaved: tuple[int, ...] = ()
+    fuses: bool = False
 
     @property
     def lanes(self) -> int:
@@ -62,4 +64,5 @@ class Processor:
             doubles=not armv7,
             by_lane=arm64 or armv7,
             interleaved=(2, 3, 4) if arm64 or armv7 else (),
+            fuses=arm64 or "fma" in features,
         )
