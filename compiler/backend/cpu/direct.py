@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.backend.cpu.convolution import LANES, Tile, load_vectors, schedule_padding, tiles_to_try
-from compiler.backend.cpu.nest import Nest
+from compiler.backend.cpu.nest import Nest, orders
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import PADDING
 from compiler.te.schedule import Schedule
@@ -95,7 +95,8 @@ def _ask(conv: Stage, out: Stage, source: Stage | None, processor: Processor, kn
         return {"o": blocks // vectors, "h": -(-rows // high), "w": -(-columns // wide)}
 
     tile = Tile(*knobs.choice("tile", [(t.vectors, t.rows, t.columns) for t in fitting]))
-    nest = Nest.ask(knobs, sizes)
+    image, weights = conv.op.inputs
+    nest = Nest.ask(knobs, sizes, orders(math.prod(image.shape) > math.prod(weights.shape)))
     parts = knobs.choice("input parts", [p for p in _INPUT_PARTS if channels % p == 0])
     held = knobs.choice("held", (1, 2))
     reduction = knobs.choice("reduction", tuple(_REDUCTIONS) if window else tuple(_REDUCTIONS)[:1])

@@ -17,8 +17,20 @@ from compiler.tune.space import Knobs, Values
 
 #: orders of the loops over an image
 ORDERS = ("ohw", "how", "hwo")
+_ROWS_OUTSIDE = ("how", "ohw", "hwo")
 #: into how many parts the second loop is cut
 PARTS = (1, 2, 4)
+
+
+def orders(rows_outside: bool) -> tuple[str, ...]:
+    """All of them, the one expected to be fastest first.
+
+    The outermost loop is what threads divide. Each reads from its own cache what it wrote in the kernel before, if that
+    was divided alike; else half of it, or more, comes from another core's. So it is rows wherever an image is larger
+    than the weights that belong to it, and channels where each thread should rather read its own weights only.
+    """
+    return _ROWS_OUTSIDE if rows_outside else ORDERS
+
 
 Sizes = Callable[[Values], Mapping[str, int]]
 """Iterations of the loops, by letter, at the values of all knobs."""

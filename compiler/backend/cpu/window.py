@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from compiler.backend.cpu.convolution import schedule_padding
 from compiler.backend.cpu.direct import CODE_SIZE, in_registers
-from compiler.backend.cpu.nest import Nest
+from compiler.backend.cpu.nest import Nest, orders
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import PADDING
 from compiler.te.schedule import Schedule
@@ -43,7 +43,8 @@ def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Pr
         return {"o": c.extent, "h": h.extent // rows, "w": w.extent // columns}
 
     rows, columns = knobs.choice("tile", tiles)
-    nest = Nest.ask(knobs, sizes)
+    # As the convolutions around it, if they keep its channels.
+    nest = Nest.ask(knobs, sizes, orders(h.extent * w.extent > c.extent * lane.extent))
     written = {"columns": rw.extent, "none": 1, "all": rh.extent * rw.extent}
     first = "columns" if tiles[0][0] * tiles[0][1] * rw.extent <= _UNROLLED else "none"
     first = "all" if whole is not None else first
