@@ -1,4 +1,4 @@
-"""Converters of element-wise ONNX operators: arithmetic, activations, comparisons, choice, conversion."""
+"""Converters of element-wise ONNX operators: arithmetic, functions, comparisons, choice, conversion."""
 
 from __future__ import annotations
 
@@ -145,31 +145,6 @@ def _clip(context: Context, node: NodeView, operands: Operands) -> Value:
     if (low, high) == (0.0, np.inf):
         return context.finish(node, "relu", [x])
     return context.finish(node, "clip", [x], {"low": low, "high": high})
-
-
-@register_converter("LeakyRelu")
-def _leaky(context: Context, node: NodeView, operands: Operands) -> Value:
-    x = need(operands, 0, "the input")
-    return _negative_slope(context, node, x, context.number(node, node.number("alpha", 0.01), x))
-
-
-@register_converter("PRelu")
-def _prelu(context: Context, node: NodeView, operands: Operands) -> Value:
-    return _negative_slope(context, node, need(operands, 0, "the input"), need(operands, 1, "the slope"))
-
-
-def _negative_slope(context: Context, node: NodeView, x: Value, slope: Value) -> Value:
-    negative = context.emit(node, "less", [x, context.number(node, 0, x)])
-    return context.finish(node, "where", [negative, context.emit(node, "mul", [x, slope]), x])
-
-
-@register_converter("Softplus")
-def _softplus(context: Context, node: NodeView, operands: Operands) -> Value:
-    """max(x, 0) + log(1 + exp(-|x|)): no exponential overflows."""
-    x = need(operands, 0, "the input")
-    power = context.emit(node, "exp", [context.emit(node, "neg", [context.emit(node, "abs", [x])])])
-    rest = context.emit(node, "log", [context.emit(node, "add", [power, context.number(node, 1, x)])])
-    return context.finish(node, "add", [context.emit(node, "relu", [x]), rest])
 
 
 @register_converter("Dropout")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import inliner
@@ -11,6 +13,8 @@ from compiler.frontend.onnx_registry import REASONS, converter_of
 # Defined by a loop; with constant operands it is computed at import.
 _KEPT = frozenset({"Range", "SequenceMap", *REASONS})
 _DEEPEST = 8
+# What onnx raises for a model that is not as it should be.
+_FAILURES = (RuntimeError, TypeError, ValueError, DecodeError, onnx.shape_inference.InferenceError)
 
 
 def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -31,15 +35,24 @@ def expand_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         model = _with_defaults(model, found, versions)
         try:
             model = inliner.inline_selected_functions(model, sorted(found), False, True)
-        except (RuntimeError, TypeError, ValueError, DecodeError, onnx.shape_inference.InferenceError):
+        except _FAILURES:
             break  # what is left is reported as not implemented
     return model
 
 
 def _with_defaults(model: onnx.ModelProto, found: set[tuple[str, str]], versions: dict[str, int]) -> onnx.ModelProto:
-    """A copy in which nodes to be replaced spell out the attributes that ONNX has defaults for."""
+    """A copy in which nodes to be replaced spell out the attributes that ONNX has defaults for, and tensors have types:
+    some definitions depend on them."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    known = {entry.name for entry in (*result.graph.input, *result.graph.value_info)}
+    result.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in result.graph.initializer
+        if tensor.name not in known
+    )
+    with suppress(*_FAILURES):
+        result = onnx.shape_inference.infer_shapes(result)
     for node in result.graph.node:
         if (node.domain, node.op_type) not in found or not _is_defined(node, versions):
             continue

@@ -15,14 +15,32 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from compiler.errors import ModelError, ShapeError, Unsupported, UnsupportedModelError
-from compiler.frontend import onnx_elementwise, onnx_ops, onnx_recurrent, onnx_reductions, onnx_tensors, onnx_windows
+from compiler.frontend import (
+    onnx_activations,
+    onnx_elementwise,
+    onnx_normalization,
+    onnx_ops,
+    onnx_recurrent,
+    onnx_reductions,
+    onnx_tensors,
+    onnx_windows,
+)
 from compiler.frontend.onnx_functions import expand_functions
 from compiler.frontend.onnx_node import UNREADABLE, Context, NodeView, Reject
 from compiler.frontend.onnx_registry import REASONS, converter_of
 from compiler.graph.ir import Graph, Value
 
 #: importing a family registers its converters
-FAMILIES = (onnx_elementwise, onnx_ops, onnx_recurrent, onnx_reductions, onnx_tensors, onnx_windows)
+FAMILIES = (
+    onnx_activations,
+    onnx_elementwise,
+    onnx_normalization,
+    onnx_ops,
+    onnx_recurrent,
+    onnx_reductions,
+    onnx_tensors,
+    onnx_windows,
+)
 
 ModelSource = onnx.ModelProto | str | Path | bytes
 

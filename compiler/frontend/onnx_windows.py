@@ -1,4 +1,4 @@
-"""Converters of convolutions, poolings and normalisations over any number of spatial axes."""
+"""Converters of convolutions and poolings over any number of spatial axes."""
 
 from __future__ import annotations
 
@@ -176,22 +176,6 @@ def _global_pool(context: Context, node: NodeView, operands: Operands) -> Value:
         window = {"kernel": x.shape[2:], "strides": (1, 1)}
         return context.finish(node, "avg_pool2d" if mean else "max_pool2d", [x], window)
     return context.finish(node, "reduce_mean" if mean else "reduce_max", [x], over)
-
-
-@register_converter("InstanceNormalization")
-def _instance_norm(context: Context, node: NodeView, operands: Operands) -> Value:
-    x, scale, bias = (need(operands, i, "an operand") for i in range(3))
-    over = {"axes": tuple(range(2, len(x.shape))), "keepdims": True}
-    channel = {"shape": (x.shape[1], *(1,) * (len(x.shape) - 2))}
-
-    def emit(op: str, *values: Value, **attrs: Any) -> Value:
-        return context.emit(node, op, values, attrs)
-
-    centred = emit("sub", x, emit("reduce_mean", x, **over))
-    variance = emit("reduce_mean", emit("mul", centred, centred), **over)
-    deviation = emit("sqrt", emit("add", variance, context.number(node, node.number("epsilon", 1e-5), x)))
-    scaled = emit("mul", emit("div", centred, deviation), emit("reshape", scale, **channel))
-    return context.finish(node, "add", [scaled, emit("reshape", bias, **channel)])
 
 
 @register_converter("LRN")
