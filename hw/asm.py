@@ -9,7 +9,6 @@ value may be left out.  ``#`` starts a comment.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
@@ -17,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hw.errors import AsmError, EncodeError
-from hw.isa import FLAGS, INSTRUCTIONS, Instruction, Unit, encode
+from hw.isa import FLAGS, INSTRUCTIONS, Instruction, Unit, declared_fields, encode
 
 if TYPE_CHECKING:
     from hw.config import Config
@@ -60,7 +59,7 @@ class _Syntax(NamedTuple):
 def _syntax() -> dict[str, _Syntax]:
     result = {}
     for kind in INSTRUCTIONS:
-        declared = {f.name: f for f in dataclasses.fields(kind) if f.name not in FLAGS}
+        declared = {f.name: f for f in declared_fields(kind) if f.name not in FLAGS}
         enums = tuple((n, f.metadata["kind"]) for n, f in declared.items() if _is_enum(f.metadata["kind"]))
         home = {name: word for word, names in GROUPS.items() for name in names}
         words: dict[str, _Word] = {}

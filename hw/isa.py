@@ -104,19 +104,9 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load(Instruction):
-    """Copy bytes from DRAM into a buffer, or fill a buffer with one byte value.
+class Transfer(Instruction):
+    """What copying between DRAM and a buffer takes: segments, rows of them, and steps from one to the next."""
 
-    ``for y in y_size: for x in x_size:``
-    ``sram[sram + y*y_sram + x*x_sram : +seg] = dram[dram + y*y_dram + x*x_dram : +seg]``
-    (or ``= value`` with fill).  All addresses are in bytes, of any alignment.
-    """
-
-    OPCODE: ClassVar[Opcode] = Opcode.LOAD
-    UNIT: ClassVar[Unit] = Unit.LOAD
-    buffer: Buffer = _f(2, "which buffer is written", kind=Buffer)
-    fill: bool = _f(1, "write `value` and read nothing from DRAM", False, kind=bool)
-    value: int = _f(8, "byte written by a fill", 0)
     dram: int = _f(32, "byte address in DRAM", 0)
     sram: int = _f("sram_address_bits", "byte address in the buffer", 0)
     seg: int = _f("segment_bits", "bytes in a segment, at least 1", 1)
@@ -129,20 +119,27 @@ class Load(Instruction):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Store(Instruction):
+class Load(Transfer):
+    """Copy bytes from DRAM into a buffer, or fill a buffer with one byte value.
+
+    ``for y in y_size: for x in x_size:``
+    ``sram[sram + y*y_sram + x*x_sram : +seg] = dram[dram + y*y_dram + x*x_dram : +seg]``
+    (or ``= value`` with fill).  All addresses are in bytes, of any alignment.
+    """
+
+    OPCODE: ClassVar[Opcode] = Opcode.LOAD
+    UNIT: ClassVar[Unit] = Unit.LOAD
+    buffer: Buffer = _f(2, "which buffer is written", kind=Buffer)
+    fill: bool = _f(1, "write `value` and read nothing from DRAM", False, kind=bool)
+    value: int = _f(8, "byte written by a fill", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store(Transfer):
     """Copy bytes from the output buffer to DRAM; the loops of LOAD in the other direction."""
 
     OPCODE: ClassVar[Opcode] = Opcode.STORE
     UNIT: ClassVar[Unit] = Unit.STORE
-    dram: int = _f(32, "byte address in DRAM", 0)
-    sram: int = _f("sram_address_bits", "byte address in the output buffer", 0)
-    seg: int = _f("segment_bits", "bytes in a segment, at least 1", 1)
-    x_size: int = _f(COUNT_BITS, "segments in a row, at least 1", 1)
-    x_dram: int = _f(STRIDE_BITS, "bytes between segments in DRAM", 0)
-    x_sram: int = _f("sram_address_bits", "bytes between segments in the buffer", 0)
-    y_size: int = _f(COUNT_BITS, "rows, at least 1", 1)
-    y_dram: int = _f(STRIDE_BITS, "bytes between rows in DRAM", 0)
-    y_sram: int = _f("sram_address_bits", "bytes between rows in the buffer", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,9 +263,15 @@ class Field(NamedTuple):
     kind: type | None
 
 
+def declared_fields(kind: type) -> list[dataclasses.Field[Any]]:
+    """The fields of an instruction or micro-op in their order: the token flags, its own, those that it inherits."""
+    own = kind.__dict__["__annotations__"]
+    return sorted(dataclasses.fields(kind), key=lambda f: 0 if f.name in FLAGS else 1 if f.name in own else 2)
+
+
 def _layout(kind: type, cfg: Config, offset: int) -> tuple[Field, ...]:
     result = []
-    for f in dataclasses.fields(kind):
+    for f in declared_fields(kind):
         width = f.metadata["width"]
         bits = width if isinstance(width, int) else getattr(cfg, width)
         result.append(Field(f.name, offset, bits, f.metadata["signed"], f.metadata["doc"], f.metadata["kind"]))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hw.synth.cells import count_cells
 from hw.synth.engine import Work
-from hw.synth.flow import Build, Flow, Option, Result, Step, SynthesisError, register, rtl_digest, verilog_step
+from hw.synth.flow import Build, Flow, Option, Result, Step, SynthesisError, project_step, register, verilog_step
 from hw.synth.yosys import yosys_step
 from hw.synth.zynq import Leds, Processor, led_constraints
 from hw.synth.zynq_bin import to_bin
@@ -58,11 +58,9 @@ class OpenXc7(Flow):
 
     def steps(self, build: Build) -> Sequence[Step]:
         check_port(build.config)
-        project = {**_facts(build), "sources": rtl_digest()}
-        files = (f"{TOP}.v", "vdla.xdc", "vdla.hwh", SCRIPT)
         steps = [
             verilog_step(build),
-            Step("project", (), files, _write_project, project),
+            project_step(_project_files(build)),
             yosys_step("netlist", script=SYNTHESIS, reads=("vdla.v", f"{TOP}.v"), writes=("vdla.json",)),
             Step("cells", ("vdla.json",), ("cells.txt",), _check_cells, {"part": build.part.name}),
         ]
@@ -198,16 +196,13 @@ def _part_file(build: Build) -> Path | None:
     return None if database is None else database / FAMILY / build.part.name / "part.yaml"
 
 
-def _write_project(build: Build, work: Work) -> None:
-    processor, leds = Processor.of(build.board), Leds.of(build.board)
-    texts = {
-        f"{TOP}.v": top_verilog(build.config, len(leds.pins)),
+def _project_files(build: Build) -> dict[str, str]:
+    return {
+        f"{TOP}.v": top_verilog(build.config, len(Leds.of(build.board).pins)),
         "vdla.xdc": constraints(build),
-        "vdla.hwh": hardware_description(build.config, build.part.name, processor),
+        "vdla.hwh": hardware_description(build.config, build.part.name, Processor.of(build.board)),
         SCRIPT: finishing_script(build),
     }
-    for name, text in texts.items():
-        work.target(name).write_text(text, encoding="utf-8")
 
 
 def _check_cells(build: Build, work: Work) -> None:

@@ -7,10 +7,10 @@ a kernel.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from compiler.backend.cpu.lowered import Lowered, described, lowered
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.schedules import schedule_group
 from compiler.backend.cpu.workspace import workspaces_as_parameters
-from compiler.backend.llvm import compile_fingerprinted
+from compiler.backend.llvm import ObjectOptions, compile_fingerprinted
 from compiler.errors import CodegenError
 from compiler.graph.fuse import FusedGroup, pattern_of
 from compiler.graph.ir import Node, Value
@@ -222,32 +222,19 @@ def _frozen(attribute: object) -> Hashable:
     return type(attribute).__name__, repr(attribute)
 
 
-def compile_kernels(
-    kernels: Sequence[CpuKernel],
-    *,
-    target_triple: str | None = None,
-    cpu: str = "host",
-    opt: int | None = None,
-    more: Sequence[str] = (),
-    exports: Collection[str] | None = None,
-) -> bytes:
-    """One relocatable ELF object with all kernels; arguments as of `compiler.backend.llvm.compile_functions`.
+def compile_kernels(kernels: Sequence[CpuKernel], **options: Unpack[ObjectOptions]) -> bytes:
+    """One relocatable ELF object with all kernels; options as of `compiler.backend.llvm.compile_functions`.
 
-    opt: LLVM's optimisation level; None takes 1 if a kernel reduces (higher levels unroll short rows before they can
-    be vectorized: longer compilation, slower code), else 3. CodegenError when two kernels have one symbol (they come
-    from different graphs).
+    The optimisation level is 1 by default if a kernel reduces (higher levels unroll short rows before they can be
+    vectorized: longer compilation, slower code). CodegenError when two kernels have one symbol (they come from
+    different graphs).
     """
-    if opt is None:
-        opt = 1 if any(kernel.lowered.facts.contract for kernel in kernels) else 3
+    options.setdefault("opt", 1 if any(kernel.lowered.facts.contract for kernel in kernels) else 3)
     functions = list({id(kernel.lowered): kernel.lowered for kernel in kernels}.values())
     return compile_fingerprinted(
         [function.facts.fingerprint for function in functions],
         lambda: [function.func for function in functions],
-        target_triple=target_triple,
-        cpu=cpu,
-        opt=opt,
-        more=more,
-        exports=exports,
+        **options,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypedDict, Unpack
 
 import llvmlite.ir as ir
 
@@ -42,66 +43,46 @@ def llvm_ir(funcs: Sequence[PrimFunc], *, target_triple: str | None = None, cpu:
     return str(_module(funcs, Machine.get(target_triple, cpu)))
 
 
-def compile_functions(
-    funcs: Sequence[PrimFunc],
-    *,
-    target_triple: str | None = None,
-    cpu: str = "host",
-    opt: int = 3,
-    more: Sequence[str] = (),
-    exports: Collection[str] | None = None,
-) -> bytes:
+class ObjectOptions(TypedDict, total=False):
+    """What an object is compiled for.
+
+    target_triple: four-part LLVM triple; None = this machine's. cpu: "host" (the default), "generic" or a name of
+    :data:`compiler.backend.llvm.CPUS`. opt: optimisation level 0..3, 3 by default. more: further modules, as LLVM IR,
+    that become part of the object. exports: the only functions that are visible from outside; None: all.
+    """
+
+    target_triple: str | None
+    cpu: str
+    opt: int
+    more: Sequence[str]
+    exports: Collection[str] | None
+
+
+def compile_functions(funcs: Sequence[PrimFunc], **options: Unpack[ObjectOptions]) -> bytes:
     """An ELF object (position independent) with one symbol a function.
 
     Each is ``void name(uint8_t *p0, ...)``: one pointer a parameter buffer, in order, aligned to its element and,
     unless ``func.attrs["noalias"]`` is False, to memory that overlaps no other parameter's.  ``func.attrs["contract"] =
     False`` forbids fused multiply-add.  The object needs libm, malloc and free.
 
-    Args:
-        target_triple: four-part LLVM triple; None = this machine's.
-        cpu: "host", "generic" or a name of :data:`compiler.backend.llvm.CPUS`.
-        opt: optimisation level 0..3.
-        more: further modules, as LLVM IR, that become part of the object.
-        exports: the only functions that are visible from outside; None: all.
-
     Raises:
         CodegenError: unknown triple or cpu, an intrinsic without CPU code, a bad function name.
         VerifyError: a function breaks a rule of the loop IR.
     """
-    return compile_fingerprinted(
-        map(fingerprint, funcs),
-        lambda: funcs,
-        target_triple=target_triple,
-        cpu=cpu,
-        opt=opt,
-        more=more,
-        exports=exports,
-    )
+    return compile_fingerprinted(map(fingerprint, funcs), lambda: funcs, **options)
 
 
 def compile_fingerprinted(
-    fingerprints: Iterable[bytes],
-    functions: Callable[[], Sequence[PrimFunc]],
-    *,
-    target_triple: str | None = None,
-    cpu: str = "host",
-    opt: int = 3,
-    more: Sequence[str] = (),
-    exports: Collection[str] | None = None,
+    fingerprints: Iterable[bytes], functions: Callable[[], Sequence[PrimFunc]], **options: Unpack[ObjectOptions]
 ) -> bytes:
     """`compile_functions` of functions that are only made if no object of theirs is in the cache.
 
     fingerprints: of what `functions` returns (`compiler.backend.llvm.cache.fingerprint`).
     """
-    machine = Machine.get(target_triple, cpu, opt)
-    settings = (
-        machine.triple,
-        machine.cpu,
-        machine.features,
-        opt,
-        list(more),
-        None if exports is None else sorted(exports),
-    )
+    opt, more, exports = options.get("opt", 3), list(options.get("more", ())), options.get("exports")
+    machine = Machine.get(options.get("target_triple"), options.get("cpu", "host"), opt)
+    visible = None if exports is None else sorted(exports)
+    settings = (machine.triple, machine.cpu, machine.features, opt, more, visible)
 
     def compiled() -> bytes:
         module = _module(functions(), machine)
