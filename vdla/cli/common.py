@@ -57,7 +57,8 @@ def compile_options(command: Command) -> Command:
     return click.option(
         "--target",
         metavar="LIST",
-        help="Where operators may run, in order of preference. Default: vdla,cpu.",
+        help="Where operators may run, in order of preference: vdla, and one of cpu (this computer), board (the "
+        "processor of the config's board), arm64 and armv7. Default: vdla,cpu; for a board to run itself: vdla,board.",
     )(command)
 
 

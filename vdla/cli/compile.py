@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from runtime.artifact import Artifact
+from hw.config import Board
+from hw.errors import ConfigError
+from runtime.artifact import Artifact, VdlaStep
 from vdla.calibration import load_calibration
 from vdla.cli.common import (
     compile_on_machine,
@@ -28,6 +30,9 @@ from vdla.deploy import SUFFIXES, Deployed, deploy
 from vdla.errors import UsageError
 from vdla.report import print_line
 from vdla.resolve import is_artifact
+
+# Letters of a triple that tell ARM, AArch64 and x86 apart, however long the rest of the name is.
+_FAMILY = 3
 
 
 @click.command("compile")
@@ -66,7 +71,11 @@ def compile_command(
     prefix: str | None,
     as_json: bool,
 ) -> None:
-    """Compile MODEL (an ONNX file or a built-in network) ahead of time."""
+    """Compile MODEL (an ONNX file or a built-in network) ahead of time.
+
+    An artifact (.vdla) has the accelerator's programs and, for operators that it does not take, code for a CPU: this
+    computer's, as the simulators need it, or with --target vdla,board the board's own.
+    """
     if is_artifact(Path(model)):
         raise UsageError(f"{model} is compiled already; give the ONNX file it was made from")
     if output_path.suffix in SUFFIXES:
@@ -141,3 +150,25 @@ def _show(artifact: Artifact, path: Path) -> None:
         print_line(console, tuned)
     print_line(console, f"compiled in {timing['wall_s']:.2f} s ({parts})")
     print_line(console, f"wrote {path}")
+    host = _missed_host(artifact)
+    if host is not None:
+        print_line(
+            console,
+            f"its steps on the CPU are for this computer; for {artifact.config.name}'s own processor ({host}) compile "
+            "with --target vdla,board",
+        )
+
+
+def _missed_host(artifact: Artifact) -> str | None:
+    """The kind of processor of the artifact's board, if steps beside VDLA's were compiled for another one."""
+    from compiler.backend.cpu.platforms import platform_of  # it has been imported to compile
+
+    code = artifact.cpu_code
+    if code is None or not any(isinstance(step, VdlaStep) for step in artifact.steps):
+        return None
+    try:
+        host = Board.load(artifact.config.name).host
+    except ConfigError:  # a machine of the user's own, or a board without a processor
+        return None
+    wanted = platform_of(host).llvm_triple
+    return None if code.triple[:_FAMILY] == wanted[:_FAMILY] else host

@@ -20,6 +20,7 @@ from runtime.artifact import Artifact, CpuStep
 from runtime.errors import ArtifactError
 from runtime.executor import Executor
 from vdla import models
+from vdla.cli import run_cli
 
 # Here as on a board: a platform by name, which is not "this computer", although it is one like it.
 LIKE_HERE = {"x86_64": "cpu:x86-64-v2", "aarch64": "arm64"}[platform.machine()]
@@ -54,6 +55,19 @@ def test_code_for_another_processor_is_refused(tmp_path: Path) -> None:
     assert any(isinstance(step, CpuStep) for step in artifact.steps)
     with pytest.raises(ArtifactError, match="the CPU code is for armv7-unknown-linux-gnueabihf, this machine is"):
         Executor(artifact)
+
+
+def test_compiling_for_a_board_says_whose_processor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for target, config, missed in (
+        ("vdla,cpu", "pynq-z1", True),
+        ("vdla,board", "pynq-z1", False),
+        ("cpu", "pynq-z1", False),
+        ("vdla,cpu", "ulx3s", False),  # has no processor
+    ):
+        arguments = ["--target", target, "--config", config, "-o", str(tmp_path / "digits.vdla")]
+        assert run_cli(["compile", "digits", *arguments]) == 0
+        said = capsys.readouterr().out
+        assert ("compile with --target vdla,board" in said) == missed, (target, config)
 
 
 def test_the_same_code_with_and_without_llvm(tmp_path: Path) -> None:
