@@ -31,4 +31,4 @@ def test_interpolation(mode: str, coordinates: str, shape: tuple[int, ...], size
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (expected,) = session.run(None, {"x": image})
     (output,) = Executor(vdla.compile(model, target="cpu")).run(image).outputs.values()
-    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output, np.asarray(expected), rtol=1e-5, atol=1e-5)
