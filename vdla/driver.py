@@ -294,7 +294,7 @@ class _Arena:
 
     def place(self, graph: Graph, groups: Sequence[FusedGroup], workspaces: Sequence[Buffer], *, keep: bool) -> None:
         """Plan the activations and the kernels' workspaces.  ``keep``: nothing shares its place."""
-        buffers = [*lifetimes(graph, groups), *workspaces]
+        buffers = [*lifetimes(graph, groups, pin_outputs=True), *workspaces]
         if keep:
             end = max(len(groups) - 1, 0)
             buffers = [Buffer(b.name, b.size, 0, end) for b in buffers]

@@ -67,11 +67,14 @@ def plan(buffers: Iterable[Buffer], *, alignment: int = 64) -> MemoryPlan:
     return MemoryPlan(offsets, max((end for _, end, _ in placed), default=0), sum(aligned(b.size) for b in todo))
 
 
-def lifetimes(graph: Graph, groups: Iterable[FusedGroup], *, pin_inputs: bool = True) -> list[Buffer]:
+def lifetimes(
+    graph: Graph, groups: Iterable[FusedGroup], *, pin_inputs: bool = True, pin_outputs: bool = False
+) -> list[Buffer]:
     """The buffers that a sequence of fused groups needs: graph inputs and every group's outputs, by value name.
 
     Step i is the i-th group. Outputs of the graph live to the end; inputs live throughout if `pin_inputs` (so that
-    a caller may run twice on the same arena), else to their last use. Sizes are bytes in the values' layouts.
+    a caller may run twice on the same arena), else to their last use; with `pin_outputs` outputs live from the start on
+    (so that a caller may have them in memory of its own). Sizes are bytes in the values' layouts.
     """
     steps = list(groups)
     last: dict[str, int] = {}
@@ -81,10 +84,12 @@ def lifetimes(graph: Graph, groups: Iterable[FusedGroup], *, pin_inputs: bool = 
     end = max(len(steps) - 1, 0)
     for value in graph.outputs:
         last[value.name] = end
+    pinned = {value.name for value in graph.outputs} if pin_outputs else set()
     buffers = [
         Buffer(value.name, value.nbytes, 0, end if pin_inputs else last.get(value.name, 0)) for value in graph.inputs
     ]
     for index, group in enumerate(steps):
         for value in group.outputs:
-            buffers.append(Buffer(value.name, value.nbytes, index, max(index, last.get(value.name, index))))
+            first = 0 if value.name in pinned else index
+            buffers.append(Buffer(value.name, value.nbytes, first, max(index, last.get(value.name, index))))
     return buffers

@@ -86,3 +86,15 @@ def test_resnet18_shares_its_activations() -> None:
     assert result.peak == 1_605_632
     released = plan(lifetimes(graph, groups, pin_inputs=False))
     assert released.peak < result.peak
+
+
+def test_pinned_outputs_share_their_place_with_nothing() -> None:
+    graph = from_onnx(resnet18())
+    groups = fuse(graph)
+    free, pinned = (plan(lifetimes(graph, groups, pin_outputs=pin)) for pin in (False, True))
+    sizes = {value.name: value.nbytes for group in groups for value in group.outputs}
+    (output,) = graph.outputs
+    begin, end = pinned.offsets[output.name], pinned.offsets[output.name] + output.nbytes
+    others = [(pinned.offsets[name], size) for name, size in sizes.items() if name != output.name]
+    assert all(offset >= end or offset + size <= begin for offset, size in others)
+    assert free.peak <= pinned.peak <= free.peak + output.nbytes + 64

@@ -18,9 +18,9 @@ WORTH_THREADS = 1 << 16
 _EXPENSIVE = 8
 # Lanes of an expensive function: several vectors side by side hide its latency.
 _LANES = (32, 16)
-# A block of a transposition: a line of the cache along what is read, and few lines of it, which may all fall into one
-# set of the cache.
-_BLOCK = (16, 8)
+# A block of a transposition: two lines of the cache along what is read, and few such rows, which may all fall into one
+# set of the cache; shorter axes are not worth blocks.
+_BLOCK = (32, 8)
 # Less tasks of equal length are not made of a loop: its iterations are the tasks.
 _FEWEST_TASKS = 8
 
@@ -124,7 +124,7 @@ def _turned(op: ComputeOp) -> IterVar | None:
         return None
     for load in loads_of(op):
         for axis in op.axis[:-1]:
-            if axis.extent >= _BLOCK[0] and is_dense(load, axis) and uses(load.indices[:-1], op.axis[-1]):
+            if axis.extent >= _BLOCK[1] and is_dense(load, axis) and uses(load.indices[:-1], op.axis[-1]):
                 return axis
     return None
 
