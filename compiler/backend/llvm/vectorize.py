@@ -27,32 +27,50 @@ from compiler.ir import (
     Stmt,
     Store,
     Var,
+    free_vars,
+    stmt_children,
     stmt_exprs,
     walk_expr,
     walk_stmt,
 )
 
 _LANES = frozenset({*range(2, 17), 32, 64})
+_WRITTEN_OUT = 256  # iterations that LLVM may unroll, and more
 _WIDEST = 512  # bytes of one value; LLVM splits what the machine has not, but slowly
 
 
 def reads_by_remainder(body: Stmt) -> bool:
-    """Whether something is read at the remainder or quotient of a division by anything but a power of two.
+    """Whether a loop that LLVM may make vectors of reads something at the remainder or quotient of a division by
+    anything but a power of two.
 
     LLVM 22 vectorizes nests of such loads wrongly for AVX-512: ``x[a % 2, b % 3, c % 4, d % 5]`` gives wrong elements.
     """
+    inner: set[Var] = set()
+    _iterations(body, inner)
     for stmt in walk_stmt(body):
         for expr in stmt_exprs(stmt):
             for node in walk_expr(expr):
-                if isinstance(node, Load) and any(_divides(part) for i in node.indices for part in walk_expr(i)):
+                if isinstance(node, Load) and any(_divides(part, inner) for i in node.indices for part in walk_expr(i)):
                     return True
     return False
 
 
-def _divides(expr: Expr) -> bool:
+def _iterations(stmt: Stmt, inner: set[Var]) -> int:
+    """How often the innermost statements run at most; adds to `inner` the variables of loops that are innermost when
+    what is inside has been written out."""
+    most = max((_iterations(child, inner) for child in stmt_children(stmt)), default=1)
+    if not isinstance(stmt, For):
+        return most
+    if most <= _WRITTEN_OUT:
+        inner.add(stmt.var)
+    return most if stmt.kind == "vectorized" else stmt.extent * most
+
+
+def _divides(expr: Expr, inner: set[Var]) -> bool:
     if not isinstance(expr, Binary) or expr.op not in ("floordiv", "floormod"):
         return False
-    return not isinstance(expr.b, IntImm) or expr.b.value & (expr.b.value - 1) != 0
+    power = isinstance(expr.b, IntImm) and expr.b.value & (expr.b.value - 1) == 0
+    return not power and not free_vars(expr).isdisjoint(inner)
 
 
 def depends_on(e: Expr, var: Var) -> bool:
