@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from compiler.arith import linear_form
 from compiler.backend.cpu.inlining import computed_with, is_expensive, loads_of, points, uses
 from compiler.backend.cpu.parallel import TASKS
-from compiler.ir import Load
+from compiler.ir import ITEM_BYTES, Load
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar
@@ -132,7 +132,8 @@ def _turned(op: ComputeOp) -> IterVar | None:
 def _transpose(stage: Stage, op: ComputeOp, turned: IterVar, worth: bool) -> None:
     """Block by block, in the order of what is read."""
     last = op.axis[-1]
-    along, inside = stage.split(turned, factor=divisor(turned.extent, _BLOCK[0]))
+    elements = 4 * _BLOCK[0] // ITEM_BYTES[stage.tensor.dtype]
+    along, inside = stage.split(turned, factor=divisor(turned.extent, max(1, elements)))
     across, lines = stage.split(last, factor=divisor(last.extent, _BLOCK[1]))
     outer = [along if axis is turned else axis for axis in op.axis[:-1]]
     stage.reorder(*outer, across, lines, inside)
