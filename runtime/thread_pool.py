@@ -13,9 +13,9 @@ other's lines only where a loop starts and ends. A range carries the number of i
 never claim from a loop that it does not know, and a thread that is missing (after a fork) or busy elsewhere costs
 speed, not correctness. Idle threads spin for a while, then sleep on a futex. One that finds itself on the caller's
 processor leaves it: the kernel likes to wake a thread where it was called from, and two that spin there wait for each
-other's time slices. A caller that has waited for longer than an iteration takes naps: whoever has the last one was
-stopped for another process, and may then go on on the caller's processor. A loop that starts while another one
-runs, in another thread or inside it, runs serially in its caller.
+other's time slices. A caller that has waited for longer than an iteration lets whoever is late run on its own
+processor, and naps meanwhile: the processor of the late one went to another process. A loop that starts while another
+one runs, in another thread or inside it, runs serially in its caller.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _SPINS = 40000
 _PATIENCE = 4000
 _NAP = 50000
 _FUTEX = {"x86_64": 202, "aarch64": 98, "arm": 240}
+_SET_AFFINITY = {"x86_64": 203, "aarch64": 122, "arm": 241}
+_GETTID = {"x86_64": 186, "aarch64": 178, "arm": 224}
 # Intrinsics, because LLVM has no assembler for processors other than this one here.
 _PAUSE = {
     "x86_64": "call void @llvm.x86.sse2.pause()",
@@ -50,12 +52,13 @@ _PAUSE = {
 
 # Of each thread, so that it shares no pair of lines with another: its range (loop number << 32 | next iteration << 16 |
 # end), the loop's body, context and number of threads; and 128 bytes behind, written by itself alone, what it has done
-# (loop number << 32 | iterations) and whether it sleeps. It sleeps on the loop number of its range.
+# (loop number << 32 | iterations), whether it sleeps, and its number in the system. It sleeps on the loop number of its
+# range.
 _IR = """
 target triple = "{triple}"
 
 %share = type {{ i64, ptr, ptr, i32 }}
-%report = type {{ i64, i32 }}
+%report = type {{ i64, i32, {word} }}
 @shares = internal global [{threads} x [256 x i8]] zeroinitializer, align 256
 @threads = internal global i32 1, align 64
 @pace = internal global i64 65536
@@ -205,6 +208,9 @@ entry:
   %numberp = getelementptr i32, ptr %own, i32 1
   %report = call ptr @report(i32 %id)
   %sleeps = getelementptr %report, ptr %report, i32 0, i32 1
+  %tid = call {word} ({word}, ...) @syscall({word} {gettid})
+  %tidp = getelementptr %report, ptr %report, i32 0, i32 2
+  store atomic {word} %tid, ptr %tidp release, align {wordbytes}
   br label %look
 look:
   %seen = phi i64 [ 0, %entry ], [ %number, %busy ], [ %seen, %rest ], [ %seen, %sleep ]
@@ -276,6 +282,7 @@ end:
 
 define void @vdla_parallel_for(ptr %body, ptr %context, i32 %n) {{
 entry:
+  %mask = alloca [{mask} x i8], align 8
   %threads = load atomic i32, ptr @threads acquire, align 4
   %alone = icmp slt i32 %threads, 2
   %long = icmp ugt i32 %n, {most}
@@ -375,10 +382,45 @@ compare:
 wait:
   %waited1 = add i32 %waited, 1
   %overdue = icmp ugt i32 %waited1, {patience}
-  br i1 %overdue, label %nap, label %rest
+  br i1 %overdue, label %late, label %rest
 rest:
   {pause}
   br label %look
+; Who is late may have been stopped for another process: the first of them goes on here. It leaves when it is done.
+late:
+  %once = icmp eq i32 %waited1, {overdue}
+  %now = call i32 @sched_getcpu()
+  %representable = icmp ult i32 %now, {cpus}
+  %give = and i1 %once, %representable
+  br i1 %give, label %mark, label %nap
+mark:
+  store [{mask} x i8] zeroinitializer, ptr %mask
+  %byte = lshr i32 %now, 3
+  %slot = getelementptr i8, ptr %mask, i32 %byte
+  %place = and i32 %now, 7
+  %bit = shl i32 1, %place
+  %bit8 = trunc i32 %bit to i8
+  store i8 %bit8, ptr %slot, align 1
+  store atomic i32 %now, ptr @home monotonic, align 4
+  br label %find
+find:
+  %who = phi i32 [ 1, %mark ], [ %who1, %skip ]
+  %theirs = call ptr @report(i32 %who)
+  %last1 = load atomic i64, ptr %theirs acquire, align 8
+  %loop1 = lshr i64 %last1, 32
+  %through1 = icmp eq i64 %loop1, %number
+  %tidp = getelementptr %report, ptr %theirs, i32 0, i32 2
+  %tid = load atomic {word}, ptr %tidp acquire, align {wordbytes}
+  %unborn = icmp eq {word} %tid, 0
+  %other2 = or i1 %through1, %unborn
+  br i1 %other2, label %skip, label %move
+skip:
+  %who1 = add i32 %who, 1
+  %none = icmp eq i32 %who1, %threads
+  br i1 %none, label %nap, label %find
+move:
+  %moved = call {word} ({word}, ...) @syscall({word} {setaffinity}, {word} %tid, {word} {mask}, ptr %mask)
+  br label %nap
 nap:
   %n1 = call {word} ({word}, ...) @syscall({word} {futex}, ptr @busy, i32 128, i32 1, ptr @moment, ptr null, i32 0)
   br label %look
@@ -411,6 +453,10 @@ def pool_ir(triple: str, *, weak: bool = False) -> str:
         hint=_PAUSE[arch].removeprefix("call ").replace("i32 1", "i32"),
         spins=_SPINS,
         patience=_PATIENCE,
+        overdue=_PATIENCE + 1,
+        gettid=_GETTID[arch],
+        setaffinity=_SET_AFFINITY[arch],
+        wordbytes=4 if arch == "arm" else 8,
         nap=_NAP,
         threads=MOST_THREADS,
         most=MOST_ITERATIONS,
