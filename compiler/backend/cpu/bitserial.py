@@ -20,10 +20,13 @@ from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.tensor import ComputeOp, Tensor, compute, placeholder, reduce_axis
 from compiler.te.tensor import sum as te_sum
 
-# Outputs of one micro-kernel.
+# Outputs of one micro-kernel, and so many vectors of counts together that they stay in registers.
 _OUTPUTS = 4
+_VECTORS = 16
 # Counts of eight bits that a byte can add up.
 _COUNTS = 255 // 8
+# Of a vector.
+_BYTES = 16
 
 
 def bitserial_intrin(outputs: int, x_bits: int, w_bits: int, window: tuple[int, int], count: int) -> TensorIntrin:
@@ -48,7 +51,7 @@ def bitserial_intrin(outputs: int, x_bits: int, w_bits: int, window: tuple[int, 
         return te_sum(call("popcount", both).astype("int32") << weight, axis=axes)
 
     y = compute((outputs,), element, "y")
-    lanes = 16 if row % 16 == 0 else 8
+    lanes = _BYTES if row % _BYTES == 0 else _BYTES // 2
 
     def lower(ctx: TensorizeContext) -> Stmt:
         pixels, weights = ctx.inputs
@@ -113,7 +116,9 @@ def schedule_bitserial(output: Tensor, *, tensorized: bool = True) -> Schedule:
     patches = next((s for s in schedule.stages if s.tensor in stage.op.inputs and isinstance(s.op, ComputeOp)), None)
     p, q, *window = stage.op.reduce_axis
     kh, kw, count = [1, 1, *(axis.extent for axis in window)][-3:]
-    size = next(size for size in range(_OUTPUTS, 0, -1) if o.extent % size == 0)
+    vectors = p.extent * q.extent * kh * -(-kw * count // _BYTES)
+    most = min(_OUTPUTS, max(1, _VECTORS // vectors))
+    size = next(size for size in range(most, 0, -1) if o.extent % size == 0)
     blocks, inner = stage.split(o, factor=size)
     stage.reorder(*outer, blocks, inner, p, q, *window)
     stage.tensorize(inner, bitserial_intrin(size, p.extent, q.extent, (kh, kw), count))
