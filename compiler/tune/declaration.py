@@ -68,9 +68,7 @@ class Declaration:
         self.rules.append(Rule(rule, holds))
 
     def space(self) -> ConfigSpace:
-        """The space declared so far.  Raises SpaceError without knobs."""
-        if not self.knobs:
-            raise SpaceError("the template declares no knobs")
+        """The space declared so far, of one knob or more."""
         return ConfigSpace(list(self.knobs.values()), self.rules)
 
 
@@ -88,7 +86,17 @@ def declare(template: Callable[..., Any], *args: Any) -> ConfigSpace:
     >>> len(space), space.removed()
     (6, {'plain: without tile': 2})
     """
+    space = declare_choices(template, *args)
+    if space is None:
+        raise SpaceError("the template declares no knobs")
+    return space
+
+
+def declare_choices(template: Callable[..., Any], *args: Any) -> ConfigSpace | None:
+    """The space as of :func:`declare`, or None of a template that asks nothing."""
     runs = list(_runs(template, args, {}))
+    if not any(run.knobs for run in runs):
+        return None
     if len(runs) == 1:
         return runs[0].space()
     knobs: dict[str, Knob] = {}

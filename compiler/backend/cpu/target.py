@@ -34,7 +34,7 @@ from compiler.ops.compute import ConstantOp, has_compute
 from compiler.target import NodeLayouts, Target
 from compiler.te.schedule import create_schedule
 from compiler.te.tensor import Tensor, placeholder
-from compiler.tune.declaration import Declaration, declare
+from compiler.tune.declaration import Declaration, declare_choices
 from compiler.tune.space import ConfigSpace, Knobs
 
 _PASSES = (Pass("unswitch", unswitch),)
@@ -153,9 +153,7 @@ class CpuTarget(Target):
             _, outputs = self._expressions(group, knobs)
             schedule_group(outputs, self.processor, knobs)
 
-        first = Declaration()
-        template(first)
-        return declare(template) if first.knobs else None
+        return declare_choices(template)
 
     def _decisions(self, group: FusedGroup) -> Knobs:
         """What is known to be good for a group, or expected to be fastest."""
