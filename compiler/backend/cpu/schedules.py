@@ -19,7 +19,7 @@ from compiler.backend.cpu import (
 )
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.drawn import DRAWN, GENERAL, SCHEDULE, drawn_schedule, is_drawable
-from compiler.backend.cpu.prefetch import prefetch_weights
+from compiler.backend.cpu.prefetch import prefetch_rows, prefetch_weights
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
 from compiler.te.schedule import Schedule, create_schedule
@@ -58,7 +58,10 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
             return schedule
         if knobs is not None and is_drawable(outputs) and knobs.alternative(SCHEDULE, (GENERAL, DRAWN)) == DRAWN:
             return drawn_schedule(outputs, processor, knobs)
-        return default_schedule(outputs)
+        schedule = default_schedule(outputs)
+        if processor.fetches_ahead:
+            prefetch_rows(schedule)
+        return schedule
     assert isinstance(anchor.op, ComputeOp)
     template = _TEMPLATES[anchor.op.tag]
     if anchor.is_output and anchor.op.reduce_axis:
