@@ -139,10 +139,11 @@ class Executor:
             lent[offset] = np.empty(shape, dtype)
         addresses = [lent[offset].__array_interface__["data"][0] for offset in self._lent]
         ran: list[list[float] | VdlaRun] = []
-        cycle = layers = 0
+        cycle = layers = steps = 0
         for part in self._parts:
             if isinstance(part, VdlaStep):
-                what = f"program {self.artifact.steps.index(part) + 1} of {len(self.artifact.steps)}"
+                steps += 1
+                what = f"program {steps} of {len(self.artifact.steps)}"
                 told = None if progress is None else partial(progress, what)
                 program = self._vdla.execute(part, cycle, layers, told)
                 cycle += program.cycles
@@ -152,6 +153,7 @@ class Executor:
                 assert self._cpu is not None, "check_artifact demands CPU code where a step needs it"
                 ran.append(self._cpu.execute(part[0], arena, addresses))
                 layers += len(part)
+                steps += len(part)
         outputs: dict[str, np.ndarray] = {}
         for spec in self.artifact.outputs:
             made = lent.get(spec.offset)

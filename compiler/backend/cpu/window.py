@@ -46,8 +46,10 @@ def schedule_window(schedule: Schedule, anchor: Stage, out: Stage, processor: Pr
     # As the convolutions around it, if they keep its channels.
     nest = Nest.ask(knobs, sizes, orders(h.extent * w.extent > c.extent * lane.extent))
     written = {"columns": rw.extent, "none": 1, "all": rh.extent * rw.extent}
-    first = "columns" if tiles[0][0] * tiles[0][1] * rw.extent <= _UNROLLED else "none"
-    first = "all" if whole is not None else first
+    if whole is not None:
+        first = "all"
+    else:
+        first = "columns" if tiles[0][0] * tiles[0][1] * rw.extent <= _UNROLLED else "none"
     unrolled = knobs.choice("unrolled", (first, *(name for name in written if name != first)))
     times = ("at the load", "before") if source is not None else ("before",)
     # A choice costs three instructions, a vector's copy five or six, where they are not hidden behind loads.
