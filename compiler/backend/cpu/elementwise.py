@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from compiler.arith import linear_form
 from compiler.backend.cpu.inlining import computed_with, is_expensive, loads_of, points, uses
-from compiler.backend.cpu.parallel import TASKS
+from compiler.backend.cpu.parallel import TASKS, fuse_leading
 from compiler.ir import ITEM_BYTES, Load
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
@@ -53,17 +53,11 @@ def work(schedule: Schedule, stage: Stage) -> int:
 def run_as_tasks(stage: Stage, loops: Sequence[IterVar]) -> IterVar | None:
     """Run leading loops (in loop order) in parallel: as few of them as give enough tasks, of equal length if they
     divide. The loop in which the others run then, None where there is but one iteration."""
-    chosen: list[IterVar] = []
-    for axis in loops:
-        chosen.append(axis)
-        if math.prod(a.extent for a in chosen) >= TASKS[0]:
-            break
-    extent = math.prod(a.extent for a in chosen)
-    if extent == 1:
+    fused = fuse_leading(stage, loops, TASKS[0])
+    if fused is None:
         return None
-    fused = stage.fuse(*chosen)
-    tasks = divisor(extent, TASKS[0])
-    if tasks == extent or tasks < _FEWEST_TASKS:
+    tasks = divisor(fused.extent, TASKS[0])
+    if tasks == fused.extent or tasks < _FEWEST_TASKS:
         stage.parallel(fused)
         return fused
     outer, inner = stage.split(fused, nparts=tasks)
