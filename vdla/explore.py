@@ -377,6 +377,9 @@ def _deaf_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
+_NO_MAIN = 'a script whose main part is not under `if __name__ == "__main__":`'
+
+
 def _in_processes(
     work: _Work, points: Sequence[Mapping[str, Value]], jobs: int, tell: Progress
 ) -> list[tuple[Row, _Placement]]:
@@ -384,6 +387,10 @@ def _in_processes(
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
+    # Such a script starts over in each process it starts. Refused before a pool there takes semaphores: the process
+    # is killed as soon as another one has died, and whoever reads the error would read of leaked semaphores after it.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(f"called in a process that explore started: by {_NO_MAIN}")
     # Spawned, not forked: the compiler's and the caller's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     tell(f"starting {jobs} processes", 0, len(points))
@@ -401,8 +408,7 @@ def _in_processes(
                     tell(f"{labels[future]} done", done, len(points))
             except BrokenProcessPool as error:
                 raise UsageError(
-                    f"one of {jobs} processes died: too little memory, or a script whose main part is not under "
-                    '`if __name__ == "__main__":`; fewer jobs need less memory'
+                    f"one of {jobs} processes died: too little memory (fewer jobs need less), or {_NO_MAIN}"
                 ) from error
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
