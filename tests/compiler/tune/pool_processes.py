@@ -17,7 +17,7 @@ from runtime.version import KIT_VERSION
 from tests.compiler.tune.faults import GIB, measure
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

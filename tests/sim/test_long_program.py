@@ -1,8 +1,6 @@
-"""A program of the size of ResNet-18 stays within the simulators' time budgets."""
+"""A program of the size of ResNet-18: both simulators run all of it and leave the same memory."""
 
 from __future__ import annotations
-
-import time
 
 import numpy as np
 
@@ -14,8 +12,8 @@ from sim import cycle, functional
 TILES = 3000
 
 
-def test_seven_million_products_take_seconds() -> None:
-    """15,000 instructions, 7.56 M GEMM operations, 18 MB of DMA, 7.9 M cycles; about 0.1 s where it was written."""
+def test_seven_million_products() -> None:
+    """15,000 instructions, 7.56 M GEMM operations, 18 MB of DMA, 7.9 M cycles."""
     cfg = Config()
     uops = isa.encode_uops([Uop(overwrite=k == 0, src=k, wgt=k) for k in range(9)], cfg)
     program: list[isa.Instruction] = [
@@ -36,16 +34,14 @@ def test_seven_million_products_take_seconds() -> None:
             Store(dram=1 << 22, seg=1600, sram=half * 8192, pop_prev=True, push_prev=True),
         ]  # fmt: skip
     data = isa.encode_program(program, cfg)
-    memory = np.zeros(1 << 23, np.uint8)
+    memory = np.random.default_rng(0).integers(0, 256, 1 << 23, np.uint8)
     memory[: uops.size] = uops
     address = 1 << 22
     memory[address + 4096 : address + 4096 + data.size] = data
 
-    start = time.perf_counter()
+    timed = memory.copy()
+    before = memory.copy()
     stats = functional.run(memory, address + 4096, len(program), cfg)
-    between = time.perf_counter()
-    result = cycle.run(memory, address + 4096, len(program), cfg)
-    end = time.perf_counter()
+    result = cycle.run(timed, address + 4096, len(program), cfg)
+    assert np.array_equal(memory, timed) and not np.array_equal(memory, before)
     assert stats.gemm_operations == result.totals["gemm"] == TILES * 9 * 5 * 56
-    assert between - start < 2.0
-    assert end - between < 5.0
