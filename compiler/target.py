@@ -37,6 +37,13 @@ class Target(ABC):
         """As `supports`, for a fused group all of whose nodes it takes (a group may leave too much for the device)."""
         return None
 
+    def fuses_rows(self, group: FusedGroup) -> bool:
+        """Whether reductions and the injective operators around them, as here, work row by row in one kernel.
+
+        Asked beyond the paper's classes, where a reduction ends a group. A target that stays with those says no.
+        """
+        return False
+
     def preferred_layouts(self, node: Node) -> NodeLayouts | None:
         """The layouts wanted around a node; None for the default layout everywhere."""
         return None

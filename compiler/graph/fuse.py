@@ -86,11 +86,14 @@ def _meet(a: Node | None, b: Node | None, parent: dict[Node, Node | None], posit
 Allow = Callable[[FusedGroup], bool]
 
 
-def fuse(graph: Graph, *, enabled: bool = True, allow: Allow | None = None) -> list[FusedGroup]:
+def fuse(
+    graph: Graph, *, enabled: bool = True, allow: Allow | None = None, rows: Allow | None = None
+) -> list[FusedGroup]:
     """Group the nodes of a graph; the groups come in an order in which each follows the groups it reads.
 
     With enabled=False every node is its own group. `allow` may veto a group that is about to grow to its argument,
-    for what a target cannot run as one kernel.
+    for what a target cannot run as one kernel. `rows` says of a group of injective operators and reductions, one at
+    least, whether it works row by row and shall be one kernel; without it reductions end their groups, as in the paper.
     """
     fusion = _Fusion(graph, allow)
     if enabled:
@@ -98,6 +101,9 @@ def fuse(graph: Graph, *, enabled: bool = True, allow: Allow | None = None) -> l
         for lower, upper in ((_COMPLEX, _INJECTIVE), (_INJECTIVE, _INJECTIVE), (_INJECTIVE, _REDUCTION)):
             for node in graph.nodes:
                 fusion.attempt(node, dominators[node], lower, upper)
+        if rows is not None:
+            for node in graph.nodes:
+                fusion.attempt_rows(node, dominators[node], rows)
     return fusion.groups()
 
 
@@ -129,31 +135,47 @@ class _Fusion:
             return
         if self.rank[self.find(node)] != lower or self.rank[self.find(end)] != upper:
             return
-        path = self._path(node, end)
+        path = self._path(node, end, _INJECTIVE)
         if path is None:
             return
         # A shape-changing injective operator cannot follow in the registers of a complex one's tile.
-        if lower == _COMPLEX and any(not _elementwise(node, other) for other in path):
+        if lower == _COMPLEX and any(
+            not is_elementwise(other) or other.output.shape != node.output.shape for other in path
+        ):
             return
-        roots = dict.fromkeys(self.find(other) for other in (node, *path))
+        self._merge([node, *path])
+
+    def attempt_rows(self, node: Node, end: Node | None, rows: Allow) -> None:
+        """Merge `node` and everything up to its post-dominator, reductions included, if that is one of rows."""
+        if end is None or node.target != end.target or self.find(node) is self.find(end):
+            return
+        path = self._path(node, end, _REDUCTION)
+        ranks = [self.rank[self.find(other)] for other in (node, *(path or ()))]
+        if path is not None and max(ranks) == _REDUCTION:
+            self._merge([node, *path], rows)
+
+    def _merge(self, nodes: list[Node], *vetoes: Allow) -> None:
+        """Make one set of the sets of `nodes`, the last of which post-dominates the others, unless that is vetoed."""
+        roots = dict.fromkeys(map(self.find, nodes))
         merged = sorted((n for root in roots for n in self.members[root]), key=lambda n: self.position[n])
-        if self.allow is not None and not self.allow(self.group(merged)):
+        asked = [*vetoes, self.allow] if self.allow is not None else vetoes
+        if not all(allow(self.group(merged)) for allow in asked):
             return
-        top = self.find(end)
+        top = self.find(nodes[-1])
         for root in roots:
             self.root[root] = top
             self.rank[top] = max(self.rank[top], self.rank[root])
         self.members[top] = merged
 
-    def _path(self, node: Node, end: Node) -> list[Node] | None:
-        """The nodes after `node` up to `end`; None when one in between is not injective or has another target."""
+    def _path(self, node: Node, end: Node, highest: int) -> list[Node] | None:
+        """The nodes after `node` up to `end`; None when one in between is above a class or has another target."""
         found: dict[Node, None] = {}
         stack = list(self.users[node.output])
         while stack:
             current = stack.pop()
             if current is end or current in found:
                 continue
-            if self.rank[self.find(current)] != _INJECTIVE or current.target != node.target:
+            if self.rank[self.find(current)] > highest or current.target != node.target:
                 return None
             found[current] = None
             stack.extend(self.users[current.output])
@@ -178,7 +200,9 @@ class _Fusion:
         return [self.group(nodes) for nodes in ordered]
 
 
-def _elementwise(anchor: Node, node: Node) -> bool:
-    """Whether a node maps the anchor's output element by element: it keeps the shape and moves nothing."""
-    moves = node.op in ("reshape", "transpose", "concat", "pad", "layout_transform")
-    return not moves and node.output.shape == anchor.output.shape
+_MOVING = frozenset("concat gather gather_elements gather_nd layout_transform pad reshape slice tile transpose".split())
+
+
+def is_elementwise(node: Node) -> bool:
+    """Whether a node is injective and moves nothing: each element comes from those at the same place, or broadcast."""
+    return pattern_of(node) is Pattern.INJECTIVE and node.op not in _MOVING

@@ -69,6 +69,10 @@ class _Verdict:
             self.known[key] = self.targets[group.target].supports_group(group)
         return self.known[key]
 
+    def fuses_rows(self, group: FusedGroup) -> bool:
+        """Whether the group's target runs a group of reductions along rows as one kernel."""
+        return group.target is not None and self.targets[group.target].fuses_rows(group)
+
 
 def _fuse_within(graph: Graph, verdict: _Verdict, fusion: bool) -> list[FusedGroup]:
     """Fuse so that every group of several nodes is one its target can run.
@@ -82,7 +86,7 @@ def _fuse_within(graph: Graph, verdict: _Verdict, fusion: bool) -> list[FusedGro
         return suspects.isdisjoint(group.nodes) or verdict(group) is None
 
     while True:
-        groups = fuse(graph, enabled=fusion, allow=allow)
+        groups = fuse(graph, enabled=fusion, allow=allow, rows=verdict.fuses_rows)
         refused = {n for group in groups if len(group.nodes) > 1 and verdict(group) is not None for n in group.nodes}
         if refused <= suspects:
             return groups

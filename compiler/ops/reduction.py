@@ -148,7 +148,7 @@ register(
 register(
     OpDef(
         "softmax",
-        Pattern.OPAQUE,
+        Pattern.REDUCTION,
         _infer_softmax,
         _softmax,
         attrs={"axis": REQUIRED},

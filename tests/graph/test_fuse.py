@@ -32,14 +32,16 @@ def texts(graph: Graph, **options) -> list[str]:
 
 
 def check(graph: Graph, groups: list[FusedGroup]) -> None:
-    """Every node once; one output a group; each group reads only what is there when it runs."""
+    """Every node once; one output a group; each group reads only what is there when it runs; never two operators of
+    the classes above injective, but for reductions along rows."""
     assert sorted(map(id, (n for g in groups for n in g.nodes))) == sorted(map(id, graph.nodes))
     ready = set(graph.inputs)
     for group in groups:
         assert len(group.outputs) == 1
         assert all(value.const is not None or value in ready for value in group.inputs)
         assert len({node.target for node in group.nodes}) == 1
-        assert sum(pattern_of(node) is not Pattern.INJECTIVE for node in group.nodes) <= 1
+        heavy = [node for node in group.nodes if pattern_of(node) is not Pattern.INJECTIVE]
+        assert len(heavy) <= 1 or all(pattern_of(node) is Pattern.REDUCTION for node in heavy)
         ready.add(group.output)
     assert ready >= set(graph.outputs)
 
@@ -112,10 +114,40 @@ def test_a_reduction_takes_the_maps_before_it_but_none_after() -> None:
     assert texts(graph) == ["tanh exp reduce_sum", "sqrt"]
 
 
+def layer_norm(graph: Graph, x: Value) -> Value:
+    mean = graph.op("reduce_mean", [x], {"axes": (3,)})
+    centred = graph.op("sub", [x, mean])
+    variance = graph.op("reduce_mean", [graph.op("mul", [centred, centred])], {"axes": (3,)})
+    return graph.op("div", [centred, graph.op("sqrt", [variance])])
+
+
+def test_reductions_along_rows_are_one_kernel_where_that_is_asked_for() -> None:
+    graph, x = start()
+    total = graph.op("add", [x, graph.op("relu", [layer_norm(graph, graph.op("exp", [x]))])])
+    graph.mark_output(total)
+    apart = texts(graph)
+    assert apart == ["exp", "reduce_mean", "sub", "mul reduce_mean", "sqrt div relu add"]
+    assert texts(graph, rows=lambda _: False) == apart
+    # Each step of the growth is asked about, the nodes that it would have in their order.
+    whole = "exp reduce_mean sub mul reduce_mean sqrt div relu add"
+    assert texts(graph, rows=lambda _: True) == [whole]
+    assert texts(graph, rows=lambda _: True, allow=lambda group: len(group.nodes) < 5) == [
+        "exp reduce_mean sub", "mul reduce_mean", "sqrt div relu add",
+    ]  # fmt: skip
+
+
+def test_a_mean_that_is_a_graph_output_stays_alone() -> None:
+    graph, x = start()
+    graph.mark_output(layer_norm(graph, x))
+    graph.mark_output(graph.nodes[0].output)
+    assert texts(graph, rows=lambda _: True)[0] == "reduce_mean"
+
+
 def test_opaque_operators_stay_alone() -> None:
     graph, x = start()
-    graph.mark_output(graph.op("exp", [graph.op("softmax", [graph.op("tanh", [x])], {"axis": 1})]))
-    assert texts(graph) == ["tanh", "softmax", "exp"]
+    ramp = graph.op("cumulative", [graph.op("tanh", [x])], {"axis": 1})
+    graph.mark_output(graph.op("exp", [ramp]))
+    assert texts(graph) == ["tanh", "cumulative", "exp"]
 
 
 @pytest.mark.parametrize("op", ["reshape", "transpose"])
@@ -152,7 +184,7 @@ def test_post_dominators_of_a_diamond() -> None:
 
 @settings(max_examples=80)
 @given(
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=14), st.data()
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=14), st.data()
 )
 def test_random_graphs_fuse_to_groups_that_can_run(steps: list[tuple[int, int, int]], data: st.DataObject) -> None:
     graph, x = start()
@@ -163,6 +195,8 @@ def test_random_graphs_fuse_to_groups_that_can_run(steps: list[tuple[int, int, i
             values.append(conv(graph, a))
         elif kind == 1:
             values.append(graph.op("softmax", [a], {"axis": 1}))
+        elif kind == 6:
+            values.append(graph.op("add", [a, graph.op("reduce_mean", [b], {"axes": (3,)})]))
         elif kind == 2:
             values.append(graph.op("relu", [a]))
         else:
@@ -174,3 +208,4 @@ def test_random_graphs_fuse_to_groups_that_can_run(steps: list[tuple[int, int, i
         node.target = data.draw(st.sampled_from(["a", "a", "b"]))
     remove_dead(graph)
     check(graph, fuse(graph))
+    check(graph, fuse(graph, rows=lambda group: data.draw(st.booleans())))

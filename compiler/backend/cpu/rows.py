@@ -1,11 +1,13 @@
 """Reductions along what lies together: every lane of some vectors reduces a part of a row, then the parts are reduced.
 
-A group of them (a softmax with its maximum and its sum, say) works row by row, each of which stays in a core's cache.
+A group of them (a softmax with its maximum and its sum, say, or a layer normalisation) works row by row, each of which
+stays in a core's cache.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 
 from compiler.backend.cpu.elementwise import (
     WORTH_THREADS,
@@ -17,6 +19,9 @@ from compiler.backend.cpu.elementwise import (
     work,
 )
 from compiler.backend.cpu.inlining import inline_cheap, loads_of, reduces, uses
+from compiler.graph.fuse import FusedGroup, is_elementwise, pattern_of
+from compiler.graph.ir import Node
+from compiler.ops import Pattern
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, PlaceholderOp
@@ -24,6 +29,37 @@ from compiler.te.tensor import ComputeOp, IterVar, PlaceholderOp
 # Elements of one vector; several vectors side by side hide the latency of an addition.
 _LANES = (16, 8)
 _VECTORS = 8
+# Rows that are enough for the threads of a processor: fewer long ones are better cut themselves.
+_ENOUGH_ROWS = 16
+
+
+def are_rows(group: FusedGroup) -> bool:
+    """Whether `applies` will hold for a group of the graph, and its rows are short or many enough for one kernel.
+
+    Every node keeps the rows apart: it works element by element, with one number a row for some operands, or reduces
+    whole rows and keeps their axes.
+    """
+    sums = [node for node in group.nodes if pattern_of(node) is Pattern.REDUCTION]
+    spans = {_reduced_axes(node) for node in sums}
+    axes = next(iter(spans)) if len(spans) == 1 else None
+    whole = sums[0].inputs[0].shape
+    if not axes or len(group.outputs) != 1 or axes != tuple(range(axes[0], len(whole))):
+        return False
+    rows, last = whole[: axes[0]], whole[-1]
+    shapes = (whole, (*rows, *(1 for _ in axes)))
+    alike = all(
+        node.output.shape in shapes and node.output.dtype.startswith("float") and (node in sums or is_elementwise(node))
+        for node in group.nodes
+    )
+    vectors = any(last % lanes == 0 and last >= 2 * lanes for lanes in _LANES)
+    return alike and vectors and (math.prod(rows) >= _ENOUGH_ROWS or math.prod(whole) < WORTH_THREADS)
+
+
+def _reduced_axes(node: Node) -> tuple[int, ...] | None:
+    """The axes a reduction keeps with extent 1 or, like softmax, goes along; None for one that drops them."""
+    if "axis" in node.attrs:
+        return (node.attrs["axis"],)
+    return tuple(sorted(node.attrs["axes"])) if node.attrs.get("keepdims") else None
 
 
 def applies(schedule: Schedule) -> bool:

@@ -20,6 +20,7 @@ from compiler.backend.cpu.int8_layouts import Int8Layouts
 from compiler.backend.cpu.layouts import BlockedLayouts
 from compiler.backend.cpu.lowered import Lowered, described, lowered
 from compiler.backend.cpu.processor import Processor
+from compiler.backend.cpu.rows import are_rows
 from compiler.backend.cpu.schedules import schedule_group
 from compiler.backend.cpu.workspace import workspaces_as_parameters
 from compiler.backend.llvm import ObjectOptions, compile_fingerprinted
@@ -103,6 +104,10 @@ class CpuTarget(Target):
             if 0 in value.shape:
                 return f"'{value.name}' is empty: shape {value.shape}"
         return None
+
+    def fuses_rows(self, group: FusedGroup) -> bool:
+        """Layer normalisations and their kind are one kernel where vectors fit their rows."""
+        return are_rows(group)
 
     def compile(self, group: FusedGroup, *, context: PassContext | None = None, **options: Any) -> CpuKernel:
         """Lower one group. Groups of one signature share a function; its symbol is derived from the name of the first

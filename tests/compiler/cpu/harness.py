@@ -62,7 +62,7 @@ def compile_graph(graph: Graph, *, fusion: bool = True) -> list[CpuKernel]:
     for node in graph.nodes:
         assert target.supports(node) is None
         node.target = target.name
-    groups: list[FusedGroup] = fuse(graph, enabled=fusion)
+    groups: list[FusedGroup] = fuse(graph, enabled=fusion, rows=target.fuses_rows)
     return [target.compile(group) for group in groups]
 
 

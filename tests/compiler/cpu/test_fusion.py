@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compiler.graph.fuse import fuse
-from compiler.graph.ir import Graph, Value
+from compiler.graph.ir import Graph, Value, remove_dead
 from compiler.ir import Allocate, For, walk_stmt
 from compiler.ops.quantization import add_multipliers, pack_params
-from tests.compiler.cpu.harness import check, compile_graph, native
+from tests.compiler.cpu.harness import check, compile_graph
 
 
 def floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -79,6 +77,47 @@ def test_layer_normalisation_and_softmax() -> None:
     check(graph, {"x": floats(rng, 3, 40)})
 
 
+ROWS = [((6, 48), 1), ((3, 8, 40), 1), ((17, 64), 1), ((40, 256), 1), ((18, 4, 16), 2), ((600, 128), 1)]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(rows=st.sampled_from(ROWS), steps=st.lists(st.integers(0, 6), min_size=3, max_size=10), seed=st.integers(0, 999))
+def test_random_rows(rows: tuple[tuple[int, ...], int], steps: list[int], seed: int) -> None:
+    """Random graphs of element-wise operators, broadcasts and reductions over the last axes: one kernel, right."""
+    (shape, last), rng = rows, np.random.default_rng(seed)
+    axes = tuple(range(len(shape) - last, len(shape)))
+    graph = Graph("rows")
+    whole: list[Value] = [graph.input("x", shape, "float32")]
+    for index, step in enumerate(steps):
+        x, other = whole[-1], whole[rng.integers(0, len(whole))]
+        if step == 0:
+            y = graph.op("add", [x, other])
+        elif step == 1:
+            y = graph.op(str(rng.choice(["tanh", "relu", "sigmoid"])), [x])
+        elif step == 2:
+            y = graph.op("mul", [x, graph.const(floats(rng, *shape[1:]), f"c{index}")])
+        elif step == 3 and last == 1:
+            y = graph.op("softmax", [x], {"axis": len(shape) - 1})
+        else:
+            reduced = graph.op(str(rng.choice(["reduce_mean", "reduce_max"])), [other], {"axes": axes})
+            y = graph.op(str(rng.choice(["add", "sub"])), [x, graph.op("sigmoid", [reduced]) if step == 5 else reduced])
+        whole.append(y)
+    graph.mark_output(whole[-1])
+    remove_dead(graph)
+    assert len(compile_graph(graph)) == 1
+    check(graph, {"x": floats(rng, *shape)}, interpret=whole[0].nbytes < 8000)
+
+
+def test_few_long_rows_and_other_axes_stay_apart() -> None:
+    """Two rows leave no work for more threads, short ones hold no vector, and columns are no rows."""
+    for shape, axis, count in (((2, 1 << 16), 1, 2), ((64, 12), 1, 2), ((64, 64), 0, 2), ((64, 64), 1, 1)):
+        graph = Graph("apart")
+        x = graph.input("x", shape, "float32")
+        graph.mark_output(graph.op("sub", [x, graph.op("reduce_mean", [x], {"axes": (axis,)})]))
+        assert len(compile_graph(graph)) == count, (shape, axis)
+        check(graph, {"x": floats(np.random.default_rng(0), *shape)}, interpret=False)
+
+
 def image_input() -> tuple[Graph, dict[str, np.ndarray]]:
     """What precedes an accelerator's first layer: quantise, pad, to rows of pixels, to a blocked layout."""
     graph = Graph("image")
@@ -90,19 +129,11 @@ def image_input() -> tuple[Graph, dict[str, np.ndarray]]:
     return graph, {"x": floats(np.random.default_rng(3), 1, 3, 224, 224)}
 
 
-def test_the_image_of_a_network_becomes_one_fast_kernel() -> None:
+def test_the_image_of_a_network_becomes_one_kernel() -> None:
     graph, feeds = image_input()
     check(graph, feeds, interpret=False)
     (kernel,) = compile_graph(graph)
     assert not any(isinstance(s, Allocate) for s in walk_stmt(kernel.func.body))
-    call = native([kernel])
-    arrays = [feeds["x"], np.empty((1, 230, 690), np.int8)]
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        call(kernel, arrays)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.02
 
 
 def test_blocked_layouts_fuse_with_their_neighbours() -> None:
