@@ -23,7 +23,7 @@ from compiler.tune.errors import DatabaseError
 SCHEMA = "vdla.tuning/1"
 
 Key = tuple[str, str, str, str]
-"""Workload, target, machine and kit version: what a cost is valid for."""
+"""Workload, target, machine and version: what a cost is valid for."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Record:
         workload: what was computed, as text: equal texts are equal work.
         target: where, and how it was measured (``vdla/cycle``).
         machine: fingerprint of the machine and of what else moves its times.
-        kit: version of the kit that compiled it.
+        kit: version: a digest of the sources that the cost follows from (once it was the kit's release).
         knobs: knob name -> value.
         cost: in ``unit``; None when the measurement failed.
         unit: ``cycles`` or ``seconds``.
@@ -204,10 +204,14 @@ class Database:
         ]
 
     def best(self, key: Key) -> Record | None:
-        """The cheapest measured point of a workload on a machine, compiled by one version of the kit; the first
-        measured of equal ones."""
+        """The cheapest measured point of a workload on a machine, by one version; the first measured of equal ones."""
         found = [r for r in self.query(*key) if r.cost is not None and math.isfinite(r.cost)]
         return min(found, key=lambda r: (r.cost, r.time), default=None)
+
+    def of_other_versions(self, key: Key) -> list[Record]:
+        """What was measured of the same on the same machine by other versions: no longer valid, worth a try first."""
+        *same, version = key
+        return [record for record in self.query(*same) if record.kit != version]
 
     def merge(self, other: Database) -> int:
         """Append the records that only ``other`` has; returns how many."""

@@ -2,7 +2,7 @@
 
 The default schedule is measured first, so the best point is never slower than it.  What the database knows is taken
 from there and not measured again: an interrupted tuning goes on where it stopped, and two tuners on one database share
-their work.
+their work.  What other versions found best is tried before the explorer is asked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Task:
 
     Attributes:
         name: for people.
-        key: workload, target, machine, kit version.
+        key: workload, target, machine, version.
         space: its schedules.
         default: the point that is used without tuning.
         unit: of the costs.
@@ -75,6 +75,7 @@ class Tuning:
         batch: points proposed and measured together.
         deterministic: costs do not vary, as a simulator's: a point in the database, success or failure, is not
             measured again.
+        first: points to try after the default, before the explorer is asked (:mod:`compiler.tune.outdated`).
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class Tuning:
         trials: int = 64,
         batch: int = 8,
         deterministic: bool = True,
+        first: Sequence[int] = (),
     ) -> None:
         self.outcome = Outcome(task)
+        self._first = [point for point in first if point != task.default]
         self._explorer, self._measurer, self._database = explorer, measurer, database
         self._trials, self._batch, self._deterministic = trials, batch, deterministic
         self.done = False
@@ -101,10 +104,12 @@ class Tuning:
         started = time.monotonic()
         outcome, task = self.outcome, self.outcome.task
         wanted = min(self._batch, self._trials - outcome.trials)
-        if outcome.trials:
-            points = self._explorer.propose(wanted) if wanted > 0 else []
-        else:
+        if not outcome.trials:
             points = [task.default]
+        elif self._first:
+            points, self._first = self._first[: max(0, wanted)], self._first[max(0, wanted) :]
+        else:
+            points = self._explorer.propose(wanted) if wanted > 0 else []
         if points:
             costs, results = measured_costs(
                 task, points, self._measurer, self._database, deterministic=self._deterministic

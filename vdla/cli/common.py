@@ -114,7 +114,14 @@ def tuning_text(tuning: Any) -> str | None:
         return None
     tuned, untuned = len(tuning["tuned"]), len(tuning["untuned"])
     where = f", measured on {', '.join(tuning['machines'])}" if tuning.get("machines") else ""
-    return f"tuned: {tuned} of {tuned + untuned} operators have a schedule from {tuning['database']}{where}"
+    text = f"tuned: {tuned} of {tuned + untuned} operators have a schedule from {tuning['database']}{where}"
+    outdated = len(tuning.get("outdated", ()))
+    if outdated:
+        text += (
+            f"; {outdated} more have one that was measured by another version, which is not used (vdla tune measures "
+            "those first)"
+        )
+    return text
 
 
 def json_option(command: Command) -> Command:

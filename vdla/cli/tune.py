@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     default=Path("tuning.jsonl"),
     show_default=True,
     metavar="FILE",
-    help="The tuning database. What it holds already is not measured again.",
+    help="The tuning database. What it holds already is not measured again, unless the compiler or the simulator has "
+    "changed since; then what was best is tried first.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of every random choice.")
 @click.option("--search", type=click.Choice(SEARCHES), default="auto", show_default=True, help="How to search.")
@@ -291,7 +292,9 @@ def _show(session: Session, chosen: NetworkChoice | None) -> None:
             f"network: {default} {session.unit} by default, {best} tuned ({gain:.3f}x), "
             f"{len(chosen.changed)} of {len(session.states)} operators changed",
         )
-    print_line(console, f"records in {session.database.path}")
+    outdated = session.outdated
+    others = f"; of another version: {outdated:,}, the best of them were tried first" if outdated else ""
+    print_line(console, f"records in {session.database.path}, of version {session.version}{others}")
 
 
 def cost_text(cost: float, unit: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from compiler.tune.database import Database, Record
 from compiler.tune.measure import Measurer, ProcessMeasurer
+from compiler.tune.outdated import warm_start
 from compiler.tune.search import Explorer
 from compiler.tune.space import ConfigEntity, ConfigSpace
 from compiler.tune.transfer import Prior
@@ -75,7 +76,8 @@ def accelerator_session(
 
         task = Task(operator.name, key_of(cfg, spec), space, default.index, "cycles", job)
         explorer, prior = explorer_of(options, cfg, spec, space, database)
-        tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch)
+        first = warm_start(database, task.key, space, NETWORK)
+        tuning = Tuning(task, explorer, measurer, database, trials=options.trials, batch=options.batch, first=first)
         return OperatorState(operator, space, tuning, operator.floor(cfg), prior)
 
     states = [state(operator) for operator in operators]

@@ -25,6 +25,7 @@ from compiler.graph.fuse import FusedGroup
 from compiler.tune.database import Database, Record
 from compiler.tune.features import KnobFeatures
 from compiler.tune.measure import Measurer, ProcessMeasurer
+from compiler.tune.outdated import warm_start
 from compiler.tune.search import Explorer
 from compiler.tune.space import ConfigEntity, ConfigSpace, Knobs
 from compiler.tune.timing import KernelSeconds, Refused
@@ -211,7 +212,10 @@ def cpu_session(groups: Sequence[CpuGroup], database: Database, place: Place, op
             return learned_search(options, database, task.key, tuned.space, KnobFeatures(tuned.space))
 
         explorer, prior = make_explorer(options, tuned.space, learned)
-        tuning = Tuning(task, explorer, place.measurer, database, trials=options.trials, batch=options.batch)
+        first = warm_start(database, task.key, tuned.space, CHOSEN)
+        tuning = Tuning(
+            task, explorer, place.measurer, database, trials=options.trials, batch=options.batch, first=first
+        )
         return OperatorState(tuned, tuned.space, tuning, 0.0, prior)
 
     states = [state(tuned) for tuned in groups]

@@ -19,7 +19,7 @@ from compiler.tune.database import Database, Key, Record
 from compiler.tune.errors import DatabaseError, SpaceError
 from compiler.tune.space import Knobs
 from runtime.thread_pool import default_threads
-from runtime.version import KIT_VERSION
+from vdla.tune.versions import kernels_version
 
 if TYPE_CHECKING:
     from vdla.tune.lookup import TunedTiles
@@ -52,19 +52,22 @@ def _value_text(value: Value) -> str:
 
 
 def key_of(group: FusedGroup, machine: str) -> Key:
-    """The database's key of a group's candidates on a machine, as this version of the kit compiles it."""
-    return (workload(group), TARGET, machine, KIT_VERSION)
+    """The database's key of a group's candidates on a machine, as the sources are now."""
+    return (workload(group), TARGET, machine, kernels_version())
 
 
 def tuning_info(kernels: TunedKernels, tiles: TunedTiles | None = None) -> dict[str, object]:
-    """What a compilation took from a database: the workloads that had a schedule there and those that had not, and what
-    the schedules of kernels were measured on."""
+    """What a compilation took from a database: the workloads that had a schedule there and those that had not, which of
+    these have one of another version, and what the schedules of kernels were measured on."""
     parts = [kernels] if tiles is None else [tiles, kernels]
-    found, missing = ({name for part in parts for name in getattr(part, which)} for which in ("found", "missing"))
+    found, missing, outdated = (
+        {name for part in parts for name in getattr(part, which)} for which in ("found", "missing", "outdated")
+    )
     return {
         "database": str(kernels.database.path),
         "tuned": sorted(found),
         "untuned": sorted(missing),
+        "outdated": sorted(outdated - found),
         "machines": sorted(kernels.machines),
     }
 
@@ -78,6 +81,7 @@ class TunedKernels:
     Attributes:
         database: where they come from.
         found, missing: workloads with a record, and without one, of those asked for so far.
+        outdated: those without one that have one of another version (:mod:`vdla.tune.versions`).
         machines: what the schedules found were measured on.
     """
 
@@ -85,6 +89,7 @@ class TunedKernels:
         self.database = database
         self.found: set[str] = set()
         self.missing: set[str] = set()
+        self.outdated: set[str] = set()
         self.machines: set[str] = set()
 
     def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
@@ -94,9 +99,12 @@ class TunedKernels:
             return None
         name = workload(group)
         platform = platform_of(target.name if is_platform(target.name) else "cpu")
-        chosen = self._chosen(platform, name)
+        known = self._confirmed(platform, name)
+        chosen = [record for record in known if record.kit == kernels_version()]
         if not chosen:
             self.missing.add(name)
+            if known:
+                self.outdated.add(name)
             return None
         record = max(chosen, key=lambda r: (r.unit == "seconds", r.time))
         try:
@@ -110,8 +118,8 @@ class TunedKernels:
         self.machines.add(record.machine)
         return point
 
-    def _chosen(self, platform: Platform, name: str) -> list[Record]:
+    def _confirmed(self, platform: Platform, name: str) -> list[Record]:
         if platform.triple is None:
-            return self.database.query(name, CHOSEN, machine_key(), KIT_VERSION)
+            return self.database.query(name, CHOSEN, machine_key())
         code = f"{code_key(platform)}/"
-        return [r for r in self.database.query(name, CHOSEN, None, KIT_VERSION) if r.machine.startswith(code)]
+        return [r for r in self.database.query(name, CHOSEN) if r.machine.startswith(code)]

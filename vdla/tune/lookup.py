@@ -10,10 +10,10 @@ from pathlib import Path
 from compiler.tune.database import Database, Key, Record
 from compiler.tune.errors import DatabaseError, SpaceError
 from hw.config import Config
-from runtime.version import KIT_VERSION
 from vdla.target.ops import add, conv2d, pool
 from vdla.target.ops.common import Tile
 from vdla.tune.templates import AnyTile, Spec, space_of, tile_of, workload
+from vdla.tune.versions import cycles_version
 
 TARGET = "vdla/cycle"
 """Records of an operator alone, in cycles."""
@@ -29,8 +29,8 @@ def machine_key(cfg: Config) -> str:
 
 
 def key_of(cfg: Config, spec: Spec) -> Key:
-    """The database's key of an operator on a machine, as this version of the kit compiles it."""
-    return (workload(spec), TARGET, machine_key(cfg), KIT_VERSION)
+    """The database's key of an operator on a machine, as the sources are now."""
+    return (workload(spec), TARGET, machine_key(cfg), cycles_version())
 
 
 def open_database(path: str | Path) -> Database:
@@ -44,17 +44,19 @@ class TunedTiles:
     """The best tile of each operator that a database knows (see :class:`vdla.target.target.Tiles`).
 
     A tile that was chosen inside a network (the latest one tuned) is preferred to the one that is best alone.  What was
-    measured on another machine, or by another version of the kit, does not count.
+    measured on another machine, or by another version (:mod:`vdla.tune.versions`), does not count.
 
     Attributes:
         found: workload -> tile, of the operators asked for so far.
         missing: workloads without a record.
+        outdated: those of them that have records of another version.
     """
 
     def __init__(self, cfg: Config, database: Database) -> None:
         self._cfg, self._database = cfg, database
         self.found: dict[str, AnyTile] = {}
         self.missing: set[str] = set()
+        self.outdated: set[str] = set()
 
     def conv_tile(self, spec: conv2d.ConvSpec) -> conv2d.ConvTile | None:
         """The best tile of a convolution or dense group."""
@@ -72,6 +74,8 @@ class TunedTiles:
             record = self._record(spec)
             if record is None:
                 self.missing.add(name)
+                if self._database.of_other_versions(key_of(self._cfg, spec)):
+                    self.outdated.add(name)
                 return None
             try:
                 point = space_of(self._cfg, spec).find(record.knobs)

@@ -62,6 +62,8 @@ def document(what: str, session: Session, chosen: NetworkChoice | None) -> dict[
         "what": what,
         "config": dict(zip(("name", "fingerprint"), session.machine, strict=True)),
         "unit": unit,
+        "version": session.version,
+        "of_another_version": session.outdated,
         "database": str(session.database.path),
         "seconds": session.seconds,
         "operators": operators,

@@ -160,6 +160,16 @@ class Session:
         open_trials = (self.options.trials - s.outcome.trials for s in self.states if not s.tuning.done)
         return min(given, self.seconds / tried * sum(open_trials))
 
+    @property
+    def version(self) -> str:
+        """Of the records that this tuning makes and takes (:mod:`vdla.tune.versions`)."""
+        return self.states[0].outcome.task.key[-1]
+
+    @property
+    def outdated(self) -> int:
+        """Records of other versions of the same operators on the same machine."""
+        return sum(len(self.database.of_other_versions(state.outcome.task.key)) for state in self.states)
+
     def run(self) -> Iterator[OperatorState]:
         """Tune; yields the operator that was gone on with, after each of its batches.
 

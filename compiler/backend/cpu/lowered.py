@@ -16,10 +16,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import compiler
-from compiler.backend.llvm.cache import fingerprint, recall, remember, source_digest
+from compiler.backend.llvm.cache import fingerprint, recall, remember
 from compiler.backend.llvm.intrinsics import invoked
 from compiler.ir import PrimFunc
 from compiler.ir.count import operations
+from compiler.sources import source_digest
 
 _KIND = ".function"
 _COMPILER = Path(str(compiler.__file__)).parent

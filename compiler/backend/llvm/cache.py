@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -38,6 +37,7 @@ from compiler.ir import (
     Store,
     Var,
 )
+from compiler.sources import source_digest
 
 VARIABLE = "VDLA_CACHE_DIR"
 #: entries of a kind kept; beyond it the ones longest unused are dropped
@@ -52,7 +52,7 @@ def cached(fingerprints: Iterable[bytes], settings: object, compile_: Callable[[
     """
     if _folder() is None:
         return compile_()
-    digest = sha256(repr((_generator(), settings)).encode())
+    digest = sha256(repr((code_generator(), settings)).encode())
     for function in fingerprints:
         digest.update(function)
     found = recall(digest.hexdigest())
@@ -86,17 +86,7 @@ def _folder() -> Path | None:
         return None
 
 
-@cache
-def source_digest(folder: Path) -> str:
-    """Of the Python sources below a folder."""
-    digest = sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _generator() -> tuple[object, ...]:
+def code_generator() -> tuple[object, ...]:
     """The code generator's own source, and what it calls."""
     return llvmlite.__version__, llvm.llvm_version_info, source_digest(Path(__file__).parent)
 

@@ -22,7 +22,6 @@ from compiler.tune.pool.status import members
 from compiler.tune.timing import CpuTimer, KernelSeconds
 from runtime.errors import ArtifactError
 from runtime.kernel_library import KernelLibrary, LoadedLibrary
-from runtime.version import KIT_VERSION
 from tests.compiler.tune.pool_processes import PATIENCE, ROOT, Pool, in_background, until
 from vdla.cli import run_cli
 from vdla.deploy import deploy
@@ -31,6 +30,7 @@ from vdla.models.layers import layer_model
 from vdla.tune.cpu import LoadedStep, groups_of, kernel_job, reference_group
 from vdla.tune.kernels import CHOSEN, TARGET, workload
 from vdla.tune.remote import kernel_library, pool_place
+from vdla.tune.versions import kernels_version
 
 HERE = platform_of("cpu")
 TIMER = CpuTimer(repeats=1, shortest=1e-6)
@@ -231,9 +231,11 @@ def test_the_best_schedules_of_another_processor_are_used(tmp_path: Path) -> Non
     (group,) = groups_of(layer_model("D9"), "arm64")
     first, *_, last = group.space.valid_indices()
 
-    def chosen(machine: str, point: int, time: float, kit: str = KIT_VERSION) -> Record:
+    def chosen(machine: str, point: int, time: float, version: str | None = None) -> Record:
         knobs = group.space.values(point)
-        return Record(workload(group.group), CHOSEN, machine, kit, knobs, 1.0, "seconds", time=time)
+        return Record(
+            workload(group.group), CHOSEN, machine, version or kernels_version(), knobs, 1.0, "seconds", time=time
+        )
 
     database.append(
         [

@@ -104,7 +104,7 @@ def test_a_network(tmp_path: Path) -> None:
     best = vdla.compile("resnet_tiny", config=CONFIG, tiles=path)
     assert default.info["tuning"] == {}
     names = sorted(operator.name for operator in operators)
-    assert best.info["tuning"] == {"database": str(path), "tuned": names, "untuned": [], "machines": []}
+    assert best.info["tuning"] == {"database": str(path), "tuned": names, "untuned": [], "outdated": [], "machines": []}
     inputs = random_inputs(default.inputs)
     reports = [vdla.simulate(artifact, inputs) for artifact in (default, best)]
     assert [r.document["totals"]["cycles"] for r in reports] == [found.default, found.best]
