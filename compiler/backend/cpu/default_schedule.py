@@ -9,22 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.backend.cpu import rows
-from compiler.backend.cpu.elementwise import (
-    WORTH_THREADS,
-    divisor,
-    is_dense,
-    run_as_tasks,
-    schedule_elements,
-    vectorize_functions,
-    work,
-)
-from compiler.backend.cpu.inlining import inline_cheap, loads_of, points, reduces, uses
+from compiler.backend.cpu.elementwise import WORTH_THREADS, run_as_tasks, schedule_elements, vectorize_functions, work
+from compiler.backend.cpu.inlining import inline_cheap
 from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.vector_convolution import LANES
 from compiler.ir import Load
+from compiler.te.analysis import is_dense, loads_of, points, reduces, uses
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, Tensor
+from compiler.te.tiling import divisor
 
 # Multiply-accumulates of one step of a recurrence that are worth starting threads for.
 _WORTH_THREADS = 1 << 17

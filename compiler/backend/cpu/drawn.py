@@ -14,15 +14,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.backend.cpu.direct import CODE_SIZE
-from compiler.backend.cpu.elementwise import divisor, vectorize_functions
-from compiler.backend.cpu.inlining import inline_cheap, reduces
+from compiler.backend.cpu.elementwise import vectorize_functions
+from compiler.backend.cpu.inlining import inline_cheap
 from compiler.backend.cpu.parallel import TASKS, parallelize
 from compiler.backend.cpu.processor import Processor
-from compiler.backend.cpu.rows import shared_loops
 from compiler.ir import ITEM_BYTES
+from compiler.te.analysis import reduces, shared_loops
 from compiler.te.schedule import Schedule, create_schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, PlaceholderOp, Tensor
+from compiler.te.tiling import divisor
 from compiler.tune.space import Knobs, Values
 
 #: the decision whether a group takes the general rules, and its values

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from compiler.arith import linear_form
-from compiler.backend.cpu.inlining import computed_with, is_expensive, loads_of, points, uses
-from compiler.backend.cpu.parallel import TASKS, fuse_leading
+from compiler.backend.cpu.inlining import is_expensive
+from compiler.backend.cpu.parallel import TASKS
 from compiler.ir import ITEM_BYTES, Load
+from compiler.te.analysis import computed_with, is_dense, loads_of, points, uses
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar
+from compiler.te.tiling import divisor, fuse_leading
 
 # Elements that are worth waking threads for: some ten microseconds. One with an expensive function counts as several.
 WORTH_THREADS = 1 << 16
@@ -79,19 +80,6 @@ def vectorize_functions(schedule: Schedule, stage: Stage) -> None:
     lanes = next((lanes for lanes in _LANES if last.extent % lanes == 0), 0)
     if lanes:
         stage.vectorize(stage.split(last, factor=lanes)[1])
-
-
-def divisor(extent: int, limit: int) -> int:
-    """The greatest divisor of `extent` that is at most `limit`: tiles without a rest need no guard."""
-    return max(d for d in range(1, limit + 1) if extent % d == 0)
-
-
-def is_dense(load: Load, axis: IterVar) -> bool:
-    """Whether steps along `axis` are steps from one element to the next."""
-    if not load.indices:
-        return False
-    form = linear_form(load.indices[-1], [axis])
-    return form is not None and form.terms.get(axis) == 1 and not uses(load.indices[:-1], axis)
 
 
 def _is_flat(schedule: Schedule, stage: Stage) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 
-from compiler.ir import Call, Expr, Load, walk_expr
+from compiler.ir import Call, Expr, walk_expr
 from compiler.ops.compute import PADDING
+from compiler.te.analysis import loads_of, points, reduces
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
-from compiler.te.tensor import ComputeOp, IterVar
+from compiler.te.tensor import ComputeOp
 
 # A stage is recomputed where it is read, unless that costs this many times the work of storing it.
 _CHEAP_RECOMPUTE = 4
@@ -17,39 +17,9 @@ _CHEAP_RECOMPUTE = 4
 _EXPENSIVE = frozenset({"exp", "log", "tanh", "sigmoid", "erf", "pow"})
 
 
-def loads_of(op: ComputeOp) -> set[Load]:
-    """What the body reads."""
-    return {node for node in walk_expr(op.body) if isinstance(node, Load)}
-
-
-def points(op: ComputeOp) -> int:
-    """How often the body is evaluated."""
-    return math.prod(axis.extent for axis in (*op.axis, *op.reduce_axis))
-
-
-def reduces(stage: Stage) -> bool:
-    """Whether a stage is a reduction."""
-    return isinstance(stage.op, ComputeOp) and bool(stage.op.reduce_axis)
-
-
 def is_expensive(body: Expr) -> bool:
     """Whether a body calls a function of many instructions."""
     return any(isinstance(node, Call) and node.name in _EXPENSIVE for node in walk_expr(body))
-
-
-def uses(exprs: Iterable[Expr], axis: IterVar) -> bool:
-    """Whether an axis occurs in any of the expressions."""
-    return any(node is axis for expr in exprs for node in walk_expr(expr))
-
-
-def computed_with(schedule: Schedule, stage: Stage) -> Iterator[ComputeOp]:
-    """What is evaluated at every point of a stage: its own operation, and the inlined ones that it reads."""
-    assert isinstance(stage.op, ComputeOp)
-    yield stage.op
-    for load in loads_of(stage.op):
-        source = next((s for s in schedule.stages if s.tensor is load.buffer), None)
-        if source is not None and source.inlined:
-            yield from computed_with(schedule, source)
 
 
 def inline_cheap(schedule: Schedule) -> None:

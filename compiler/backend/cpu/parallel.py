@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from compiler.te.stage import Stage
 from compiler.te.tensor import IterVar
+from compiler.te.tiling import fuse_leading
 
 #: so many tasks keep a few threads evenly busy, more only cost; and what tuning may try instead
 TASKS = (64, 8, 512)
@@ -18,14 +18,3 @@ def parallelize(stage: Stage, axes: Sequence[IterVar], tasks: int = TASKS[0]) ->
     if fused is not None:
         stage.parallel(fused)
     return fused
-
-
-def fuse_leading(stage: Stage, axes: Sequence[IterVar], iterations: int) -> IterVar | None:
-    """One loop of as many of the outermost loops `axes` (in loop order, leading ones) as give so many iterations; None
-    where there is but one iteration."""
-    chosen: list[IterVar] = []
-    for axis in axes:
-        chosen.append(axis)
-        if math.prod(a.extent for a in chosen) >= iterations:
-            break
-    return None if math.prod(a.extent for a in chosen) == 1 else stage.fuse(*chosen)

@@ -6,9 +6,9 @@ asked for them some thousand bytes early, it hides the last cache and most of me
 
 from __future__ import annotations
 
-from compiler.backend.cpu.inlining import loads_of, uses
 from compiler.backend.llvm.prefetch import PREFETCH
 from compiler.ir import Load, walk_expr
+from compiler.te.analysis import loads_of, uses
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, PlaceholderOp, Tensor

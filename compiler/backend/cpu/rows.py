@@ -6,25 +6,18 @@ stays in a core's cache.
 
 from __future__ import annotations
 
-import itertools
 import math
 
-from compiler.backend.cpu.elementwise import (
-    WORTH_THREADS,
-    divisor,
-    is_dense,
-    run_as_tasks,
-    schedule_elements,
-    vectorize_functions,
-    work,
-)
-from compiler.backend.cpu.inlining import inline_cheap, loads_of, reduces, uses
+from compiler.backend.cpu.elementwise import WORTH_THREADS, run_as_tasks, schedule_elements, vectorize_functions, work
+from compiler.backend.cpu.inlining import inline_cheap
 from compiler.graph.fuse import FusedGroup, is_elementwise, pattern_of
 from compiler.graph.ir import Node
 from compiler.ops import Pattern
+from compiler.te.analysis import is_dense, loads_of, reduces, shared_loops, uses
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, PlaceholderOp
+from compiler.te.tiling import divisor
 
 # Elements of one vector; several vectors side by side hide the latency of an addition.
 _LANES = (16, 8)
@@ -108,24 +101,6 @@ def schedule_rows(schedule: Schedule) -> None:
     for stage, count in inside.items():
         loop = loops[count - 1]
         stage.compute_at(out, loop if task is None or loop in out.leaf_iter_vars else task)
-
-
-def shared_loops(schedule: Schedule, out: Stage) -> dict[Stage, int]:
-    """How many of the output's leading loops need of a stage only what has the same leading indices, in whatever they
-    read it through."""
-    shared = {out: out.tensor.ndim}
-    for stage in reversed(schedule.stages):
-        if stage is out or not isinstance(stage.op, ComputeOp):
-            continue
-        counts: list[int] = []
-        for reader in schedule.readers_of(stage):
-            assert isinstance(reader.op, ComputeOp)
-            for load in (load for load in loads_of(reader.op) if load.buffer is stage.tensor):
-                pairs = zip(load.indices, reader.op.axis, stage.tensor.shape, strict=False)
-                same = itertools.takewhile(lambda p: p[0] is p[1] and p[1].extent == p[2], pairs)
-                counts.append(min(shared[reader], sum(1 for _ in same)))
-        shared[stage] = min(counts)
-    return shared
 
 
 def add_parts(schedule: Schedule, stage: Stage, tasks: bool) -> None:
