@@ -54,6 +54,11 @@ def _same(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {"b": np.random.default_rng(1).standard_normal(shape, dtype=np.float32)}
 
 
+def _scale_and_bias(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    scale, bias = np.random.default_rng(1).standard_normal((2, shape[-1]), dtype=np.float32)
+    return {"scale": scale, "bias": bias}
+
+
 def _twice(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:2], 2 * shape[2], 2 * shape[3])
 
@@ -67,6 +72,7 @@ _IMAGES = ((1, 64, 32, 32), (1, 256, 64, 64))
 _SMALLER = ((1, 64, 16, 16), (1, 64, 64, 64))
 OPERATORS: Mapping[str, Operator] = {
     "Softmax": Operator("Softmax", _ROWS),
+    "LayerNormalization": Operator("LayerNormalization", _ROWS, constants=_scale_and_bias),
     "Erf": Operator("Erf", _ROWS),
     "Add": Operator("Add", _ROWS, constants=_same),
     "Concat": Operator("Concat", _IMAGES, lambda s: (s[0], 2 * s[1], *s[2:]), constants=_same, attributes={"axis": 1}),

@@ -108,10 +108,13 @@ class _Worker:
             if self.connection.poll(START_SECONDS):
                 self.connection.recv()
                 return
+            why = f"took longer than {START_SECONDS:g} s"
         except EOFError:
-            pass
+            # It is about to end, and its own exit code says more than that of being killed on the way.
+            self.process.join(START_SECONDS)
+            why = f"exit code {self.process.exitcode}"
         self.stop()
-        raise MeasureError(f"a measuring process did not start (exit code {self.process.exitcode})")
+        raise MeasureError(f"a measuring process did not start ({why})")
 
     def give(self, index: int, job: Any) -> None:
         self.job, self.started = index, time.monotonic()
