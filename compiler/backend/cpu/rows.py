@@ -104,12 +104,16 @@ def schedule_rows(schedule: Schedule) -> None:
 
 
 def add_parts(schedule: Schedule, stage: Stage, tasks: bool) -> None:
-    """Some vectors of parts of each row, one vector of their sums, the sum of its lanes; rows as `tasks` if asked."""
+    """Some vectors of parts of each row, one vector of their sums, halves of that until two numbers are left and added;
+    rows as `tasks` if asked."""
     assert isinstance(stage.op, ComputeOp)
     lanes, last = lanes_along(stage), stage.op.reduce_axis[-1]
     vectors = divisor(last.extent // lanes, _VECTORS)
     found = [_in_parts(schedule, stage, last, vectors * lanes, lanes)]
     if vectors > 1:
+        found.append(_in_parts(schedule, stage, stage.op.reduce_axis[0], lanes, lanes))
+    while lanes > 2:
+        lanes //= 2
         found.append(_in_parts(schedule, stage, stage.op.reduce_axis[0], lanes, lanes))
     stage.unroll(stage.op.reduce_axis[0])
     data = stage.op.axis

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from compiler.ir import Expr, as_expr, call, const, eq, logical_and, logical_or, ne, select
+from compiler.ir import Expr, as_expr, binary, call, const, eq, logical_and, logical_or, ne, select
 from compiler.ops.compute.registry import register_compute
 from compiler.ops.registry import Attrs, TensorType
 from compiler.te.scan import scan
-from compiler.te.tensor import Reducer, Tensor, comm_reducer, compute, placeholder, reduce_axis
+from compiler.te.tensor import Reducer, Tensor, comm_reducer, compute, lowest, placeholder, reduce_axis
 from compiler.te.tensor import max as te_max
 from compiler.te.tensor import min as te_min
 from compiler.te.tensor import sum as te_sum
@@ -56,10 +56,14 @@ def reduce_mean(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> T
     return compute(output.shape, lambda *i: total[i] / count, "reduce_mean")
 
 
+_GREATEST = comm_reducer(lambda x, y: binary("max", x, y), lowest, "max")
+"""The loop IR's maximum, an instruction; te.max costs four, since it keeps a NaN."""
+
+
 @register_compute("softmax")
 def softmax(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tensor:
     """exp(x - max) / sum(exp(x - max)) along one axis; the exponentials are stored, not computed twice, and multiplied,
-    since a division takes as long as several products."""
+    since a division takes as long as several products. The maximum may drop a NaN: its exponential is one."""
     (x,) = inputs
     axis = attrs["axis"]
     kept = TensorType(tuple(1 if i == axis else s for i, s in enumerate(x.shape)), x.dtype)
@@ -67,7 +71,7 @@ def softmax(inputs: Sequence[Tensor], attrs: Attrs, output: TensorType) -> Tenso
     def at_zero(tensor: Tensor, indices: Sequence[Expr]) -> Expr:
         return tensor[tuple(0 if i == axis else index for i, index in enumerate(indices))]
 
-    top = _reduced(x, (axis,), True, te_max, kept, "softmax_max")
+    top = _reduced(x, (axis,), True, _GREATEST, kept, "softmax_max")
     powers = compute(x.shape, lambda *i: call("exp", x[i] - at_zero(top, i)), "softmax_exp")
     total = _reduced(powers, (axis,), True, te_sum, kept, "softmax_sum")
     factor = compute(kept.shape, lambda *i: 1.0 / total[i], "softmax_factor")

@@ -47,6 +47,17 @@ def test_softmax_of_rows(shape: tuple[int, ...]) -> None:
     check_chain(shape, ("softmax", {"axis": len(shape) - 1}))
 
 
+@pytest.mark.parametrize("columns", [64, 40, 7])
+def test_softmax_of_rows_with_what_is_no_number(columns: int) -> None:
+    """A NaN, an infinity, nothing but minus infinities: such a row has no softmax, its neighbours keep theirs."""
+    graph = Graph("nan")
+    graph.mark_output(graph.op("softmax", [graph.input("x", (6, columns), "float32")], {"axis": 1}))
+    x = np.random.default_rng(3).standard_normal((6, columns), dtype=np.float32)
+    x[0, 0], x[1, columns - 1], x[2, 3], x[3, :], x[4, 2] = np.nan, np.nan, np.inf, -np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        check(graph, {"x": x})
+
+
 def test_softmax_of_another_axis() -> None:
     check_chain((2, 5, 48), ("softmax", {"axis": 1}))
     check_chain((2, 64, 640), ("softmax", {"axis": 1}))
