@@ -9,7 +9,7 @@ from hw.rtl.decode import Decoder
 from hw.rtl.hdl import Array, Cat, Component, In, Memory, Module, Mux, Out, Signal
 from hw.rtl.layouts import BYTE_BITS
 from hw.rtl.logic import exact_log2
-from hw.rtl.walk import burst_bits, burst_of
+from hw.rtl.walk import Bursts, burst_of
 from hw.timing import FETCH_FIFO
 
 LENGTH_BITS = 32
@@ -72,27 +72,22 @@ class Fetch(Component):
             passed.eq(Mux(running, after_beats, 0)),
         ]
         # What is left is a long number: whether much is left after a burst follows from a short subtraction.
-        bits = burst_bits(longest, bus)
-        low, high, far = Signal(bits + 1), after_left[bits:], Signal()
-        next_word, next_left = Signal.like(after_word), Signal.like(after_left)
-        m.d.comb += [
-            low.eq(after_left[:bits] - passed),
-            far.eq(Mux(low[-1], high > 1, high != 0)),
-            next_word.eq(after_word + passed),
-            next_left.eq(after_left - passed),
-        ]
-        next_beats, _ = burst_of(longest, next_word, next_left[:bits], far, bus)
-        freed = Signal.like(room)
-        m.d.comb += freed.eq(Mux(dispatched, room + instruction_units, room))
-        m.d.sync += room.eq(freed)
+        bursts = Bursts(longest, bus)
+        near, far = bursts.left_behind(m, after_left, passed)
+        next_word = Signal.like(after_word)
+        m.d.comb += next_word.eq(after_word + passed)
+        next_beats, _ = burst_of(bursts.limit(next_word), near, far)
+        # What is dispatched is known late: both outcomes stand ready.
+        freed, left_over = room + instruction_units, room - after_beats * beat_units
+        m.d.sync += room.eq(Mux(dispatched, freed, room))
         with m.If(shift):
             m.d.sync += [
                 self.word.eq(after_word),
                 self.beats.eq(after_beats),
                 wanted.eq(after_beats != 0),
-                room.eq(freed - after_beats * beat_units),
+                room.eq(Mux(dispatched, left_over + instruction_units, left_over)),
                 after_word.eq(next_word),
-                after_left.eq(next_left),
+                after_left.eq(after_left - passed),
                 after_beats.eq(next_beats),
             ]
         with m.Elif(self.stop | ~wanted):
@@ -110,9 +105,13 @@ class Fetch(Component):
         available = Signal(range(FETCH_FIFO + 1))
         left, more = Signal(LENGTH_BITS, name="left"), Signal(name="more")
         m.d.comb += take.eq((available != 0) & (~held | dispatched))
-        more_available = Signal.like(available)
-        m.d.comb += more_available.eq(available + Mux(complete, beat_units, 0))
-        m.d.sync += available.eq(Mux(take, more_available - 1, more_available))
+        m.d.sync += available.eq(
+            Mux(
+                complete,
+                Mux(take, available + (beat_units - 1), available + beat_units),
+                Mux(take, available - 1, available),
+            )
+        )
         with m.If(self.start):
             m.d.sync += [left.eq(self.length), more.eq(self.length != 0)]
         with m.Elif(dispatched):

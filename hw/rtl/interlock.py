@@ -9,8 +9,8 @@ from hw.rtl.hdl import Cat, Component, In, Module, Mux, Out, Signal
 from hw.rtl.logic import sums_to
 from hw.timing import GEMM_HAZARD, GEMM_LATENCY, VECTOR_HAZARD, VECTOR_LATENCY
 
-HAZARD_PARTS = 4
-"""Registers that the hazard is kept in."""
+READS = ("dst", "src")
+"""Operands that may be accumulators which an operation reads."""
 
 
 class Interlock(Component):
@@ -35,7 +35,7 @@ class Interlock(Component):
                 "next_gemm": In(1),
                 "next_reads_dst": In(1),
                 "next_reads_src": In(1),
-                **{f"{operand}_{part}": In(index) for operand in ("dst", "src") for part in ("from", "step")},
+                **{f"{operand}_{part}": In(index) for operand in READS for part in ("from", "step")},
                 "switch": Out(1),
                 "hazard": Out(1),
             }
@@ -56,32 +56,27 @@ class Interlock(Component):
                     m.d.sync += kind.eq(0)
         m.d.comb += self.switch.eq(Mux(self.gemm, busy[VECTOR_LATENCY], busy[GEMM_LATENCY]))
 
-        # Conflicts by the age of the write: those of the operation that comes next, and those of this one, grown older.
-        coming: list[Any] = []
-        staying: list[Any] = []
-        conflict: Any = 0
+        # Conflicts by operand and age of the write: of the operation that comes next, and of this one, grown older.
+        # The comparisons come late and what waits for the hazard is early: it is put together behind the registers.
+        conflicts: list[Signal] = []
+        older: dict[str, Any] = dict.fromkeys(READS, 0)
         written, index = self.issue & self.writes, self.dst
         for age in range(1, max(GEMM_HAZARD, VECTOR_HAZARD)):
 
             def in_reach(gemm: Any, age: int = age) -> Any:
                 return Mux(gemm, age < GEMM_HAZARD, age < VECTOR_HAZARD)
 
-            same = (self.next_reads_dst & sums_to(self.dst_from, self.dst_step, index)) | (
-                self.next_reads_src & sums_to(self.src_from, self.src_step, index)
-            )
-            coming.append(written & same & in_reach(self.next_gemm))
-            staying.append(conflict & in_reach(self.gemm))
-            conflict = Signal(name=f"conflict_{age}")
+            for operand in READS:
+                reads, begin, step = (
+                    getattr(self, n) for n in (f"next_reads_{operand}", f"{operand}_from", f"{operand}_step")
+                )
+                coming = reads & written & in_reach(self.next_gemm) & sums_to(begin, step, index)
+                conflict = Signal(name=f"{operand}_conflict_{age}")
+                m.d.sync += conflict.eq(Mux(self.advance, coming, older[operand] & in_reach(self.gemm)))
+                older[operand] = conflict
+                conflicts.append(conflict)
             valid, at = Signal(name=f"written_{age}"), Signal.like(self.dst, name=f"index_{age}")
-            m.d.sync += [conflict.eq(Mux(self.advance, coming[-1], staying[-1])), valid.eq(written), at.eq(index)]
+            m.d.sync += [valid.eq(written), at.eq(index)]
             written, index = valid, at
-        # The comparisons come late and what waits for the hazard is early: it is put together in the next cycle.
-        hazards = Signal(HAZARD_PARTS)
-        m.d.sync += [
-            hazards[part].eq(
-                Mux(self.advance, Cat(*coming[part::HAZARD_PARTS]).any(), Cat(*staying[part::HAZARD_PARTS]).any())
-            )
-            for part in range(HAZARD_PARTS)
-        ]
-        m.d.comb += self.hazard.eq(hazards.any())
+        m.d.comb += self.hazard.eq(Cat(*conflicts).any())
         return m

@@ -12,7 +12,7 @@ from hw.rtl.axi import ADDRESS_BITS
 from hw.rtl.hdl import Component, In, Module, Mux, Out, Signal
 from hw.rtl.layouts import BYTE_BITS, instruction_view, unit_bits, view_as
 from hw.rtl.logic import exact_log2, rotate_bytes
-from hw.rtl.walk import BurstWalker, PieceWalker, decoded, pieces_layout, pieces_of
+from hw.rtl.walk import BurstWalker, Decoded, PieceWalker, decoded, pieces_layout, pieces_of
 from hw.timing import IN_FLIGHT, SRAM_WRITE
 
 DONE_LATENCY = SRAM_WRITE - 1
@@ -68,15 +68,15 @@ class LoadUnit(Component):
         m.d.sync += [started.eq(self.start), decoding.eq(started)]
         load = instruction_view(Opcode.LOAD, cfg, self.instruction)
         fill, into, constant = Signal(), Signal(range(len(Buffer))), Signal(BYTE_BITS)
-        job = decoded(m, load, cfg)
+        transfer = decoded(m, load, cfg)
         m.d.sync += [fill.eq(load.fill), into.eq(load.buffer), constant.eq(load.value)]
-        self._addresses(m, job, started, load.fill, fill, decoding)
+        self._addresses(m, transfer, started, load.fill, fill, decoding)
 
         layout = data.StructLayout({"pieces": pieces_layout(cfg), "buffer": range(len(Buffer)), "value": BYTE_BITS})
         m.submodules.jobs = jobs = fifo.SyncFIFO(width=layout.size, depth=IN_FLIGHT)
         entry, head = Signal(layout), view_as(layout, jobs.r_data)
         m.d.comb += [
-            entry.pieces.eq(pieces_of(m, job, cfg, fill)),
+            entry.pieces.eq(pieces_of(m, transfer.job, cfg, fill)),
             entry.buffer.eq(into),
             entry.value.eq(constant),
             jobs.w_data.eq(entry),
@@ -110,16 +110,17 @@ class LoadUnit(Component):
         self._align(m, walker, step, buffer, Mux(walker.fill, value.replicate(cfg.bus_bytes), held))
         return m
 
-    def _addresses(self, m: Module, job: Any, started: Signal, load_fill: Any, fill: Signal, decoding: Signal) -> None:
+    def _addresses(
+        self, m: Module, transfer: Decoded, started: Signal, load_fill: Any, fill: Signal, decoding: Signal
+    ) -> None:
         """The address generator: busy from the start to the grant of the last burst (fills: to start + DECODE)."""
         m.submodules.bursts = bursts = BurstWalker(self._cfg)
         busy, filling, begin = Signal(), Signal(), Signal()
         m.d.sync += filling.eq(decoding & fill)
         # The same as decoding & ~fill, of which many wait.
         m.d.sync += begin.eq(started & ~load_fill)
+        bursts.takes(m, transfer, begin)
         m.d.comb += [
-            bursts.load.eq(begin),
-            bursts.job.eq(job),
             bursts.next.eq(self.granted),
             self.request.eq(bursts.valid),
             self.word.eq(bursts.word),

@@ -13,8 +13,8 @@ from hw.rtl.hdl import Component, Const, In, Module, Mux, Out, Signal, signed
 from hw.rtl.layouts import BYTE_BITS, instruction_view, unit_bits
 from hw.rtl.logic import exact_log2, rotate_bytes
 from hw.rtl.read_port import OUTSTANDING_BITS
-from hw.rtl.walk import BurstWalker, PieceWalker, decoded, pieces_of
-from hw.timing import IN_FLIGHT
+from hw.rtl.walk import BurstWalker, Decoded, PieceWalker, decoded, pieces_of
+from hw.timing import IN_FLIGHT, PAGE
 
 
 class StoreUnit(Component):
@@ -62,7 +62,7 @@ class StoreUnit(Component):
 
     def elaborate(self, platform: object) -> Module:
         m, cfg = Module(), self._cfg
-        job = decoded(m, instruction_view(Opcode.STORE, cfg, self.instruction), cfg)
+        transfer = decoded(m, instruction_view(Opcode.STORE, cfg, self.instruction), cfg)
         started, decoding, busy = (Signal(name=n) for n in ("started", "decoding", "busy"))
         taken, last_of_all = Signal(), Signal()
         m.d.sync += [started.eq(self.start), decoding.eq(started)]
@@ -71,24 +71,20 @@ class StoreUnit(Component):
         with m.Elif(taken & last_of_all):
             m.d.sync += busy.eq(0)
         m.d.comb += taken.eq(self.wvalid & self.wready)
-        issued, addressing = self._addresses(m, job, decoding, taken)
+        issued, addressing = self._addresses(m, transfer, decoding, taken)
         # A memory may take the last data before their address.
         m.d.comb += self.free.eq(~busy & ~addressing)
-        self._data(m, job, decoding, taken, last_of_all)
+        self._data(m, transfer, decoding, taken, last_of_all)
         self._responses(m, taken & last_of_all, issued)
         return m
 
-    def _walk(self, m: Module, name: str, job: Any, decoding: Signal) -> BurstWalker:
-        m.submodules[name] = bursts = BurstWalker(self._cfg)
-        m.d.comb += [bursts.load.eq(decoding), bursts.job.eq(job)]
-        return bursts
-
-    def _addresses(self, m: Module, job: Any, decoding: Signal, taken: Signal) -> tuple[Signal, Signal]:
+    def _addresses(self, m: Module, transfer: Decoded, decoding: Signal, taken: Signal) -> tuple[Signal, Signal]:
         """AW, and the bursts whose data may go.
 
         Returns how many addresses have been presented before this cycle, modulo its width, and whether some are left.
         """
-        bursts = self._walk(m, "bursts", job, decoding)
+        m.submodules.bursts = bursts = BurstWalker(self._cfg)
+        bursts.takes(m, transfer, decoding)
         issued, owed = (Signal(OUTSTANDING_BITS, name=n) for n in ("issued", "owed"))
         waiting, presented = (Signal(name=n) for n in ("waiting", "presented"))
         self._due = due = Signal(name="due")
@@ -113,17 +109,18 @@ class StoreUnit(Component):
             m.d.sync += due.eq(owed != 1)
         return issued, bursts.valid
 
-    def _data(self, m: Module, job: Any, decoding: Signal, taken: Signal, last_of_all: Signal) -> None:
+    def _data(self, m: Module, transfer: Decoded, decoding: Signal, taken: Signal, last_of_all: Signal) -> None:
         """Three stages that move together: walk, buffer output, W register, which collects the pieces of a beat."""
         cfg = self._cfg
         low = exact_log2(cfg.bus_bytes)
-        bursts = self._walk(m, "data_bursts", job, decoding)
+        m.submodules.data_bursts = bursts = BurstWalker(cfg, exact_log2(PAGE))
+        bursts.takes(m, transfer, decoding)
         m.submodules.walker = walker = PieceWalker(cfg)
         move, burst_end, last_beat = Signal(), Signal(), Signal()
         beat = Signal(range(cfg.burst_beats + 1), init=1)
         m.d.comb += [
             walker.load.eq(decoding),
-            walker.job.eq(pieces_of(m, job, cfg)),
+            walker.job.eq(pieces_of(m, transfer.job, cfg)),
             move.eq(~self._full | (self._due & self.wready)),
             walker.next.eq(walker.valid & move),
             self.working.eq(walker.next),

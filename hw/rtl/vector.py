@@ -75,6 +75,9 @@ class VectorUnit(Component):
         m, cfg = Module(), self._cfg
         stages = [None, *delay(m, self.operation, WRITE - 1, "operation")]
         params = self._parameters(m, stages[2])
+        # All lanes wait for the code of stage 3: it is decoded a stage before.
+        self._does = {code: Signal(name=f"does_{code.name.lower()}") for code in AluOp}
+        m.d.sync += [does.eq(stages[2]["with"].op == code) for code, does in self._does.items()]
         # What a lane's position in the block decides is kept once for all rows of the batch.
         shifts = []
         for o in range(cfg.block_out):
@@ -140,21 +143,21 @@ class VectorUnit(Component):
         # 3: factors, and the operations that do not multiply
         op = stages[3]["with"]
         small = y[:low18].as_signed()
-        first = Mux(op.requant, x + param.bias, Mux(op.op == AluOp.MULADD, op.imm, x))
+        first = Mux(op.requant, x + param.bias, Mux(self._does[AluOp.MULADD], op.imm, x))
         a = register(first, "a", signed(word))
         b = register(Mux(op.requant, param.mult, small), "b", signed(low18))
-        plain_now = Signal(signed(word), name=f"plain_now_{n}")
-        with m.Switch(op.op):
-            with m.Case(int(AluOp.ADD)):
-                m.d.comb += plain_now.eq(x + y)
-            with m.Case(int(AluOp.MAX)):
-                m.d.comb += plain_now.eq(Mux(x > y, x, y))
-            with m.Case(int(AluOp.MIN)):
-                m.d.comb += plain_now.eq(Mux(x < y, x, y))
-            with m.Case(int(AluOp.SHR)):
-                m.d.comb += plain_now.eq(x >> y[: (word - 1).bit_length()])
-            with m.Case(int(AluOp.MULADD)):
-                m.d.comb += plain_now.eq((x << op.shift)[:word])
+        greater = Signal(name=f"greater_{n}")
+        m.d.comb += greater.eq(x > y)
+        outcomes = {
+            AluOp.ADD: x + y,
+            AluOp.MAX: Mux(greater, x, y),
+            AluOp.MIN: Mux(greater, y, x),
+            AluOp.SHR: x >> y[: (word - 1).bit_length()],
+            AluOp.MULADD: x << op.shift,
+        }
+        plain_now: Any = 0
+        for code, value in outcomes.items():
+            plain_now |= value[:word] & self._does[code].replicate(word)
         plain = register(plain_now, "plain", signed(word))
 
         # 4, 5: product

@@ -5,55 +5,88 @@ docs/timing.md, section 3, says what runs, bursts, beats and pieces are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from amaranth.lib import data
 
 from hw.config import Config
 from hw.isa import COUNT_BITS
 from hw.rtl.axi import ADDRESS_BITS
-from hw.rtl.hdl import Component, In, Module, Mux, Out, Signal
+from hw.rtl.hdl import Cat, Component, In, Module, Mux, Out, Signal
 from hw.rtl.layouts import transfer_layout
 from hw.rtl.logic import exact_log2, minimum
 from hw.timing import PAGE
 
 
 def job_layout(cfg: Config) -> data.StructLayout:
-    """A decoded transfer: its fields, whether each row is one run, and a run's length in bytes if so."""
-    lengths = {"whole": 1, "row_bytes": cfg.segment_bits + COUNT_BITS}
+    """A decoded transfer: its fields, whether each row is one run, and the bytes of a run."""
+    lengths = {"whole": 1, "run_bytes": cfg.segment_bits + COUNT_BITS}
     return data.StructLayout({**transfer_layout(cfg).members, **lengths})
 
 
-def decoded(m: Module, transfer: Any, cfg: Config) -> Any:
-    """A LOAD or STORE as job_layout, a cycle later: behind the queue's block RAM and the multiplier."""
-    job = Signal(job_layout(cfg))
+class Decoded(NamedTuple):
+    """A LOAD or STORE on its way into the walks: where it begins and whether each row is one run, and a cycle later
+    all of it as job_layout, behind the queue's block RAM and the multiplier."""
+
+    dram: Any
+    whole: Signal
+    job: Any
+
+
+def decoded(m: Module, transfer: Any, cfg: Config) -> Decoded:
+    """Decode a LOAD or STORE."""
+    job, whole = Signal(job_layout(cfg)), Signal()
+    m.d.comb += whole.eq((transfer.x_dram == transfer.seg) | (transfer.x_size == 1))
     m.d.sync += [
         *(job[n].eq(transfer[n]) for n in transfer_layout(cfg).members),
-        job.whole.eq((transfer.x_dram == transfer.seg) | (transfer.x_size == 1)),
-        job.row_bytes.eq(transfer.seg * transfer.x_size),
+        job.whole.eq(whole),
+        job.run_bytes.eq(Mux(whole, transfer.seg * transfer.x_size, transfer.seg)),
     ]
-    return job
+    return Decoded(transfer.dram, whole, job)
 
 
-def burst_bits(longest: int, bus_bytes: int) -> int:
-    """Bits of a burst's beats."""
-    return min(longest, PAGE // bus_bytes).bit_length()
+class Bursts:
+    """How runs are cut into bursts of at most `longest` beats, none across the end of a page."""
+
+    def __init__(self, longest: int, bus_bytes: int) -> None:
+        page_words = PAGE // bus_bytes
+        self._span = min(longest, page_words)
+        self._page_bits = exact_log2(page_words)
+        self._power_of_two = self._span & (self._span - 1) == 0
+        self.bits = self._span.bit_length()
+        """Bits of a burst's beats."""
+
+    def limit(self, word: Any) -> Any:
+        """Beats of a burst that begins at bus word `word` of a run that does not end before."""
+        if self._power_of_two:
+            limit = self._span - Mux(self._near_page_end(word), word[: exact_log2(self._span)], 0)
+        else:
+            limit = minimum((1 << self._page_bits) - word[: self._page_bits], self._span)
+        return limit[: self.bits]
+
+    def behind(self, word: Any, beats: Any) -> Any:
+        """Where in its page the next burst of a run begins, behind the one of `beats` at `word`."""
+        if self._power_of_two:
+            # Such a burst is of `span` beats or ends with its page: no sum has to be waited for.
+            return Mux(self._near_page_end(word), 0, word + self._span)[: self._page_bits]
+        return (word + beats)[: self._page_bits]
+
+    def left_behind(self, m: Module, left: Any, beats: Any) -> tuple[Any, Any]:
+        """`left - beats` as its lower `bits` and whether others are set, by a short subtraction."""
+        low, high = Signal(self.bits + 1), left[self.bits :]
+        m.d.comb += low.eq(left[: self.bits] - beats)
+        return low[: self.bits], Mux(low[-1], high > 1, high != 0)
+
+    def _near_page_end(self, word: Any) -> Any:
+        """Whether `word` is one of the last `span` of its page: only there is the page's end nearer than `span`."""
+        return word[exact_log2(self._span) : self._page_bits].all()
 
 
-def burst_of(longest: int, word: Any, near: Any, far: Any, bus_bytes: int) -> tuple[Any, Any]:
-    """The burst that begins at bus word `word` of a run that has `near` beats left, or more if `far`.
+def burst_of(limit: Any, near: Any, far: Any) -> tuple[Any, Any]:
+    """The burst of at most `limit` beats of a run that has `near` beats left, or more if `far`.
 
-    `near` has as many bits as `burst_bits` says. Returns its beats, and whether the run ends with it.
+    Returns its beats, and whether the run ends with it.
     """
-    page_words = PAGE // bus_bytes
-    span = min(longest, page_words)
-    if span & (span - 1):
-        limit = minimum(page_words - word[: exact_log2(page_words)], span)
-    else:
-        # Only in the last `span` words of a page is its end nearer than `span`.
-        low, page = exact_log2(span), exact_log2(page_words)
-        limit = span - Mux(word[low:page].all(), word[:low], 0)
-    limit = limit[: burst_bits(longest, bus_bytes)]
     ends = ~far & (near <= limit)
     return Mux(ends, near, limit), ends
 
@@ -61,85 +94,114 @@ def burst_of(longest: int, word: Any, near: Any, far: Any, bus_bytes: int) -> tu
 class BurstWalker(Component):
     """The bursts of a transfer, one after the other.
 
-    With `load`, takes `job`; from the next cycle on, while `valid`, `word` (the bus word's index), `beats` and `last`
-    (of the transfer) describe a burst, and `next` goes to the following one. All are registers, `last` is nearly one:
-    what `next` depends on may depend on them.
+    With `load`, takes `job`, whose `dram` and `whole` have been there a cycle before; it must stay until the last
+    burst is passed. From the next cycle on, while `valid`, `word` (the bus word's index), `beats` and `last` (of the
+    transfer) describe a burst, and `next` goes to the following one. Of addresses only the lower `address_bits` are
+    looked at, which must number the bytes of a page.
+
+    `next` may depend on all outputs and come late: the walk does not wait for it, but goes one burst ahead.
     """
 
-    def __init__(self, cfg: Config) -> None:
-        self._cfg = cfg
+    def __init__(self, cfg: Config, address_bits: int = ADDRESS_BITS) -> None:
+        self._cfg, self._address_bits = cfg, address_bits
         self._low = exact_log2(cfg.bus_bytes)
         super().__init__(
             {
+                "dram": In(address_bits),
+                "whole": In(1),
                 "load": In(1),
                 "job": In(job_layout(cfg)),
                 "valid": Out(1),
-                "word": Out(ADDRESS_BITS - self._low),
+                "word": Out(address_bits - self._low),
                 "beats": Out(range(cfg.burst_beats + 1)),
                 "last": Out(1),
                 "next": In(1),
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
-        m, cfg, job = Module(), self._cfg, self.job
-        # The run that comes after this one stands ready: where it begins, its beats, and where its row began.
-        ahead, row = (Signal(ADDRESS_BITS, name=n) for n in ("ahead", "row"))
-        length = Signal(cfg.segment_bits + COUNT_BITS)
-        left, ahead_left = (Signal(len(length) + 1, name=n) for n in ("left", "ahead_left"))
-        x_dram, y_dram = Signal.like(job.x_dram), Signal.like(job.y_dram)
-        # Runs that follow it in its row, rows that follow this one's.
-        x_size, x_left, y_left = (Signal(COUNT_BITS, name=n) for n in ("x_size", "x_left", "y_left"))
-        run_end, last_run, row_end = (Signal(name=n) for n in ("run_end", "last_run", "row_end"))
-        m.d.comb += self.last.eq(run_end & last_run)
-
-        size, runs = Signal.like(length), Signal(COUNT_BITS)
-        origin, step, begin = (Signal(ADDRESS_BITS, name=n) for n in ("origin", "step", "begin"))
+    def takes(self, m: Module, transfer: Decoded, load: Any) -> None:
+        """Wire it to what is decoded, to take it when `load` says so."""
         m.d.comb += [
-            size.eq(Mux(self.load, Mux(job.whole, job.row_bytes, job.seg), length)),
-            runs.eq(Mux(job.whole, 0, job.x_size - 1)),
-            origin.eq(Mux(self.load, job.dram, Mux(row_end, row, ahead))),
-            step.eq(Mux(self.load, Mux(job.whole, job.y_dram, job.x_dram), Mux(row_end, y_dram, x_dram))),
-            begin.eq(origin + step),
+            self.dram.eq(transfer.dram),
+            self.whole.eq(transfer.whole),
+            self.job.eq(transfer.job),
+            self.load.eq(load),
         ]
 
-        def beats(address: Any) -> Any:
-            return (address[: self._low] + size + (cfg.bus_bytes - 1)) >> self._low
+    def elaborate(self, platform: object) -> Module:
+        m, cfg, job = Module(), self._cfg, self.job
+        # The burst that the walk stands at is shown, unless one that it has left is kept for `next`.
+        walking, keeping, go = (Signal(name=n) for n in ("walking", "keeping", "go"))
+        word, length = Signal.like(self.word, name="at_word"), Signal.like(self.beats, name="length")
+        # The run that comes after this one stands ready: where it begins, its beats, and where its row began.
+        ahead, row = (Signal(self._address_bits, name=n) for n in ("ahead", "row"))
+        left, ahead_left = (Signal(len(job.run_bytes) + 1, name=n) for n in ("left", "ahead_left"))
+        # Runs that follow it in its row, rows that follow this one's.
+        x_left, y_left = (Signal(COUNT_BITS, name=n) for n in ("x_left", "y_left"))
+        run_end, last_run, row_end = (Signal(name=n) for n in ("run_end", "last_run", "row_end"))
+        # The run behind it is found from its row's beginning.
+        from_row = Signal()
+        here = Cat(word, length, run_end & last_run)
+        kept = Signal(len(here))
+        m.d.comb += [
+            go.eq(walking & ~keeping),
+            self.valid.eq(walking | keeping),
+            Cat(self.word, self.beats, self.last).eq(Mux(keeping, kept, here)),
+        ]
+        m.d.sync += keeping.eq(self.valid & ~self.next)
+        with m.If(~keeping):
+            m.d.sync += kept.eq(here)
 
-        # The next burst is worked out whether or not `next` asks for it.
-        next_word, next_left = Signal.like(self.word), Signal.like(left)
+        begin = Signal.like(ahead)
+        m.d.comb += begin.eq(Mux(from_row, row, ahead) + Mux(row_end, job.y_dram, job.x_dram))
+
+        def beats(address: Any) -> Any:
+            return (address[: self._low] + job.run_bytes + (cfg.bus_bytes - 1)) >> self._low
+
+        bursts = Bursts(cfg.burst_beats, cfg.bus_bytes)
+        next_word, next_left, place = Signal.like(self.word), Signal.like(left), Signal.like(self.word)
+        near, far = Signal(bursts.bits), Signal()
+        low, high = bursts.left_behind(m, left, length)
         with m.If(self.load):
-            m.d.comb += [next_word.eq(job.dram >> self._low), next_left.eq(beats(job.dram))]
+            m.d.comb += [place.eq(row >> self._low), next_word.eq(place), next_left.eq(beats(row))]
         with m.Elif(run_end):
-            m.d.comb += [next_word.eq(ahead >> self._low), next_left.eq(ahead_left)]
+            m.d.comb += [place.eq(ahead >> self._low), next_word.eq(place), next_left.eq(ahead_left)]
         with m.Else():
-            m.d.comb += [next_word.eq(self.word + self.beats), next_left.eq(left - self.beats)]
-        bits = burst_bits(cfg.burst_beats, cfg.bus_bytes)
-        near, far = next_left[:bits], next_left[bits:].any()
-        next_beats, next_end = burst_of(cfg.burst_beats, next_word, near, far, cfg.bus_bytes)
-        with m.If(self.load | self.next):
-            m.d.sync += [self.word.eq(next_word), left.eq(next_left), self.beats.eq(next_beats), run_end.eq(next_end)]
-        with m.If(self.load | (self.next & run_end)):
+            m.d.comb += [
+                place.eq(bursts.behind(word, length)),
+                next_word.eq(word + length),
+                next_left.eq(left - length),
+            ]
+        with m.If(self.load | run_end):
+            m.d.comb += [near.eq(next_left), far.eq(next_left[bursts.bits :].any())]
+        with m.Else():
+            m.d.comb += [near.eq(low), far.eq(high)]
+        next_beats, next_end = burst_of(bursts.limit(place), near, far)
+        with m.If(self.load | go):
+            m.d.sync += [word.eq(next_word), left.eq(next_left), length.eq(next_beats), run_end.eq(next_end)]
+        with m.If(self.load | (go & run_end)):
             m.d.sync += [ahead.eq(begin), ahead_left.eq(beats(begin))]
         with m.If(self.load):
             m.d.sync += [
-                self.valid.eq(1),
-                length.eq(size),
-                row.eq(Mux(job.whole, begin, job.dram)),
-                x_dram.eq(job.x_dram),
-                y_dram.eq(job.y_dram),
-                x_size.eq(runs),
-                x_left.eq(Mux(job.whole, 0, job.x_size - 2)),
+                walking.eq(1),
+                x_left.eq(job.x_size - 2),
                 row_end.eq(job.whole | (job.x_size == 2)),
+                from_row.eq(job.whole | (job.x_size == 2)),
                 last_run.eq(job.whole & (job.y_size == 1)),
                 y_left.eq(job.y_size - 1 - job.whole),
             ]
-        with m.Elif(self.next & run_end):
-            m.d.sync += [self.valid.eq(~last_run), last_run.eq(row_end & (y_left == 0))]
+            with m.If(job.whole):
+                m.d.sync += row.eq(begin)
+        with m.Elif(~walking):
+            # Where the first run begins, its row does; the next one is in a new row if each row is one run.
+            m.d.sync += [row.eq(self.dram), from_row.eq(1), row_end.eq(self.whole)]
+        with m.Elif(go & run_end):
+            m.d.sync += [walking.eq(~last_run), last_run.eq(row_end & (y_left == 0))]
             with m.If(row_end):
-                m.d.sync += [row.eq(begin), x_left.eq(x_size), row_end.eq(x_size == 0), y_left.eq(y_left - 1)]
+                m.d.sync += [row.eq(begin), x_left.eq(job.x_size - 1), y_left.eq(y_left - 1)]
+                m.d.sync += [row_end.eq(job.whole), from_row.eq(job.whole)]
             with m.Else():
-                m.d.sync += [x_left.eq(x_left - 1), row_end.eq(x_left == 1)]
+                m.d.sync += [x_left.eq(x_left - 1), row_end.eq(x_left == 1), from_row.eq(x_left == 1)]
         return m
 
 

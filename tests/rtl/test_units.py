@@ -90,7 +90,13 @@ def test_burst_walker(cfg: Config) -> None:
         for instr in random_transfers(2, 40):
             expected = bursts(instr, cfg)
             whole = instr.x_dram == instr.seg or instr.x_size == 1
-            ctx.set(dut.job, {**job_of(instr, cfg), "whole": whole, "row_bytes": instr.x_size * instr.seg})
+            run_bytes = instr.seg * (instr.x_size if whole else 1)
+            ctx.set(dut.job, {**job_of(instr, cfg), "whole": whole, "run_bytes": run_bytes})
+            ctx.set(dut.dram, instr.dram)
+            ctx.set(dut.whole, whole)
+            await ctx.tick()
+            ctx.set(dut.dram, 0)
+            ctx.set(dut.whole, 0)
             ctx.set(dut.load, 1)
             await ctx.tick()
             ctx.set(dut.load, 0)
