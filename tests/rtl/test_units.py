@@ -7,6 +7,7 @@ what these are made of.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -28,6 +29,7 @@ from hw.rtl.interlock import Interlock
 from hw.rtl.layouts import instruction_layout, transfer_layout, uop_layout
 from hw.rtl.manual import PAGE, register_manual
 from hw.rtl.registers import OFFSET, REGISTERS, Control
+from hw.rtl.revision import isa_revision, revision, timing_revision
 from hw.rtl.walk import BurstWalker, PieceWalker, pieces_layout
 from tests.sim.reference_cycle import bursts
 
@@ -66,6 +68,30 @@ def test_pipelines_are_as_long_as_the_rules_say() -> None:
     # Of the other kind's reads, the vector unit's are the earlier ones: in the cycle after the issue.
     assert gemm.WRITE <= timing.GEMM_LATENCY and vector.WRITE <= timing.VECTOR_LATENCY
     assert load.DONE_LATENCY >= 1 and timing.STORE_READ == 2 and timing.STORE_RETIRE == 1
+
+
+def test_revision_follows_encoding_and_rules_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every change of what a machine and its programs must agree on shows; one of an explanation does not."""
+    encoding, time = isa_revision.__wrapped__, timing_revision.__wrapped__
+    before = encoding(), time()
+    assert divmod(revision(), 1 << 16) == before, "two half-words, the encoding's above"
+    changed: list[tuple[object, str, object]] = [(isa, "ISA_VERSION", -1), (isa, "FLAGS", isa.FLAGS[::-1])]
+    for kind in (isa.Requant, isa.Uop):
+        field = dataclasses.fields(kind)[-1]
+        with monkeypatch.context() as patch:
+            patch.setattr(field, "metadata", {**field.metadata, "doc": "in other words"})
+            assert (encoding(), time()) == before
+        for key in set(field.metadata) - {"doc"}:
+            changed.append((field, "metadata", {**field.metadata, key: -1}))
+        changed.append((field, "name", "another"))
+    for where, name, value in changed:
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, value)
+            assert encoding() != before[0] and time() == before[1], (where, name)
+    for name, value in (("DECODE", timing.DECODE + 1), ("CAUSES", timing.CAUSES[::-1])):
+        with monkeypatch.context() as patch:
+            patch.setattr(timing, name, value)
+            assert time() != before[1] and encoding() == before[0], name
 
 
 def random_transfers(seed: int, count: int) -> Iterator[Store]:
