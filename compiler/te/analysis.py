@@ -65,5 +65,5 @@ def shared_loops(schedule: Schedule, out: Stage) -> dict[Stage, int]:
                 pairs = zip(load.indices, reader.op.axis, stage.tensor.shape, strict=False)
                 same = itertools.takewhile(lambda p: p[0] is p[1] and p[1].extent == p[2], pairs)
                 counts.append(min(shared[reader], sum(1 for _ in same)))
-        shared[stage] = min(counts)
+        shared[stage] = 0 if stage.is_output else min(counts)
     return shared

@@ -1,4 +1,4 @@
-"""Loops of a wanted length."""
+"""Loops of a wanted number of iterations."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def fuse_leading(stage: Stage, axes: Sequence[IterVar], iterations: int) -> Iter
         if math.prod(a.extent for a in chosen) >= iterations:
             break
     return None if math.prod(a.extent for a in chosen) == 1 else stage.fuse(*chosen)
+
+
+def parallelize_leading(stage: Stage, axes: Sequence[IterVar], tasks: int) -> IterVar | None:
+    """Run the outermost loops `axes` (in loop order, leading ones) in parallel, as many of them fused as give `tasks`;
+    None where there is but one iteration."""
+    fused = fuse_leading(stage, axes, tasks)
+    if fused is not None:
+        stage.parallel(fused)
+    return fused

@@ -24,6 +24,7 @@ KERNELS = (
     "compiler/backend/cpu",
     "compiler/backend/llvm",
     "compiler/ops/compute",
+    "compiler/tune/generic.py",
     "compiler/tune/timing.py",
     "runtime/thread_pool.ll",
     "runtime/thread_pool.py",

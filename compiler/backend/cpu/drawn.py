@@ -1,254 +1,56 @@
-"""Schedules of a group that reduces and that nobody wrote a template for: the knobs are drawn from its expressions.
+"""Schedules of a group that nobody wrote a template for: drawn from its expressions and from what a processor can run.
 
-The last stage's leading loops are the nest. Whatever is needed for one iteration of them only is computed inside:
-every row of a softmax with its maximum and its sum, every tile of a convolution just before what follows it. The knobs
-say how deep in the nest that is, how long the tiles there are, whether tasks run the outer loops, and, for all
-reductions of the group alike, whether vectors hold neighbouring elements or parts of one element's reduction.
+What they decide, and how, is `compiler.tune.generic`'s.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from compiler.backend.cpu.direct import CODE_SIZE
 from compiler.backend.cpu.elementwise import vectorize_functions
 from compiler.backend.cpu.inlining import inline_cheap
-from compiler.backend.cpu.parallel import TASKS, parallelize
+from compiler.backend.cpu.parallel import TASKS
 from compiler.backend.cpu.processor import Processor
-from compiler.ir import ITEM_BYTES
-from compiler.te.analysis import reduces, shared_loops
+from compiler.te.analysis import reduces
 from compiler.te.schedule import Schedule, create_schedule
-from compiler.te.stage import Stage
-from compiler.te.tensor import ComputeOp, IterVar, PlaceholderOp, Tensor
-from compiler.te.tiling import divisor
-from compiler.tune.space import Knobs, Values
+from compiler.te.tensor import Tensor
+from compiler.tune.generic import Abilities, generic_schedule, is_drawable
+from compiler.tune.space import Knobs
 
 #: the decision whether a group takes the general rules, and its values
 SCHEDULE, GENERAL, DRAWN = "schedule", "general rules", "drawn"
 
-_NEIGHBOURS, _PARTS, _NONE = "neighbours", "parts of a reduction", "none"
-_LONGEST = (16, 64)
-"""Iterations of a tile along the last two loops of the nest."""
-_STEPS = (1, 2, 4)
 _LANES = (4, 8, 16, 32, 64)
+# Elements that take a fraction of a microsecond, unless each of them is a sum.
+_FEW = 1 << 12
 # Registers that hold parts of one sum: enough to hide the latency of an addition.
 _VECTORS = 4
 
 
-@dataclass(frozen=True)
-class _Nest:
-    """How much is computed inside the output's leading `depth` loops, the last of which run over tiles.
-
-    shared: how many of the output's leading loops each stage may be computed in.
-    """
-
-    shared: Mapping[Stage, int]
-    depth: int
-    tile: tuple[int, ...]
-
-    @property
-    def untiled(self) -> int:
-        """Loops around those over tiles."""
-        return self.depth - len(self.tile)
-
-    def place(self, stage: Stage) -> int:
-        """In how many loops a stage is computed."""
-        return min(self.depth, self.shared[stage])
-
-    def region(self, stage: Stage) -> list[int]:
-        """What is computed of a stage at a time, at most."""
-        inside, shape = self.place(stage), stage.tensor.shape
-        tiles = (*(1,) * self.untiled, *self.tile)
-        return [tiles[k] if k < inside else extent for k, extent in enumerate(shape)]
-
-
-@dataclass(frozen=True)
-class _Reduction:
-    """How reductions run: what vectors of `lanes` hold, and `steps` that are written out."""
-
-    vectors: str
-    lanes: int
-    steps: int
-
-
-def is_drawable(outputs: Sequence[Tensor]) -> bool:
-    """Whether the group has the form that these schedules are for: one tensor, reductions, no recurrence."""
-    schedule = create_schedule(outputs)
-    if len(outputs) != 1 or not outputs[0].ndim:
+def takes_drawn(outputs: Sequence[Tensor], knobs: Knobs) -> bool:
+    """Whether the knobs take a drawn schedule of a group, if it has any."""
+    if len(outputs) != 1 or not is_drawable(outputs):
         return False
-    known = all(isinstance(stage.op, ComputeOp | PlaceholderOp) for stage in schedule.stages)
-    return known and any(reduces(stage) for stage in schedule.stages)
+    if math.prod(outputs[0].shape) < _FEW and not any(map(reduces, create_schedule(outputs).stages)):
+        return False
+    return knobs.alternative(SCHEDULE, (GENERAL, DRAWN)) == DRAWN
 
 
 def drawn_schedule(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs) -> Schedule:
-    """The schedule that the knobs say, of a group for which `is_drawable`."""
-    schedule = create_schedule(outputs)
-    out = schedule[outputs[0]]
-    if reduces(out):
-        schedule.cache_write(out.tensor, "local")
-    inline_cheap(schedule)
-    stored = [s for s in schedule.stages if isinstance(s.op, ComputeOp) and not s.inlined and s is not out]
-    sums = [stage for stage in stored if reduces(stage)]
-    shared = shared_loops(schedule, out)
-    deepest = max(shared[stage] for stage in sums)
-    depth = knobs.alternative("depth", [d for d in dict.fromkeys((deepest, deepest - 1, 0)) if d >= 0])
-    nest = _Nest(shared, depth, knobs.choice("tile", _tiles(out.tensor.shape[:depth])))
-    tasks = knobs.choice("tasks", (0, TASKS[0]))
-    lanes = [n for n in _LANES if n <= _VECTORS * processor.lanes]
-    how = _Reduction(
-        knobs.choice("vectors", (_NEIGHBOURS, _PARTS, _NONE)),
-        knobs.choice("lanes", lanes),
-        knobs.choice("steps", _STEPS),
+    """The schedule that the knobs say."""
+    return generic_schedule(knobs, outputs, abilities(processor))
+
+
+def abilities(processor: Processor) -> Abilities:
+    """What schedules that are drawn may take of a processor."""
+    return Abilities(
+        lanes=tuple(n for n in _LANES if n <= _VECTORS * processor.lanes),
+        registers=processor.registers,
+        tasks=(0, TASKS[0]),
+        held_bytes=processor.l2_bytes,
+        code=CODE_SIZE,
+        place=inline_cheap,
+        arrange=vectorize_functions,
     )
-    _require(knobs, stored, sums, nest, lanes, processor)
-
-    for stage in stored:
-        alone = 0 if nest.place(stage) else tasks
-        if stage in sums:
-            _arrange(schedule, stage, nest, how, alone)
-        elif nest.place(stage) < stage.tensor.ndim:
-            vectorize_functions(schedule, stage)
-            if alone:
-                parallelize(stage, stage.leaf_iter_vars[: stage.tensor.ndim - 1], alone)
-    _enclose(schedule, out, [stage for stage in stored if nest.place(stage)], nest, tasks)
-    return schedule
-
-
-def _axes(stage: Stage) -> tuple[list[IterVar], list[IterVar]]:
-    """Data and reduce axes of the stage as it is now."""
-    assert isinstance(stage.op, ComputeOp)
-    return list(stage.op.axis), list(stage.op.reduce_axis)
-
-
-def _tiles(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Tiles without a rest, of the last loops of a nest over `shape`."""
-    count = min(len(shape), len(_LONGEST))
-    limits = zip(shape[len(shape) - count :], _LONGEST[len(_LONGEST) - count :], strict=True)
-    return list(itertools.product(*([d for d in range(1, most + 1) if n % d == 0] for n, most in limits)))
-
-
-# ------------------------------------------------------------------------------------------------ what is sensible
-
-
-def _require(
-    knobs: Knobs, stored: Sequence[Stage], sums: Sequence[Stage], nest: _Nest, lanes: Sequence[int], on: Processor
-) -> None:
-    lasts = [_axes(stage)[1][-1].extent for stage in sums]
-
-    def at_tile(at: Values) -> _Nest:
-        return _Nest(nest.shared, nest.depth, at["tile"])
-
-    def whole(at: Values) -> bool:
-        if at["vectors"] == _NONE:
-            return at["lanes"] == lanes[0]
-        if at["vectors"] == _PARTS:
-            return any(extent >= at["lanes"] for extent in lasts)
-        here = at_tile(at)
-        rows = [[n for n in here.region(stage) if n > 1][-1:] for stage in sums]
-        return any(row and row[0] % at["lanes"] == 0 for row in rows)
-
-    def apart(at: Values) -> bool:
-        return at["vectors"] != _PARTS or math.prod(at["tile"]) == 1
-
-    def vectors(at: Values) -> int:
-        return -(-math.prod(at["tile"]) // (at["lanes"] if at["vectors"] == _NEIGHBOURS else 1))
-
-    def fits_registers(at: Values) -> bool:
-        return vectors(at) <= on.registers
-
-    def short(at: Values) -> bool:
-        return vectors(at) * at["steps"] <= CODE_SIZE
-
-    def written_out(at: Values) -> bool:
-        each = at["lanes"] if at["vectors"] == _PARTS else 1
-        return any(-(-extent // each) % at["steps"] == 0 for extent in lasts)
-
-    def held(at: Values) -> bool:
-        here = at_tile(at)
-        inside = [stage for stage in stored if here.place(stage)]
-        return sum(math.prod(here.region(s)) * ITEM_BYTES[s.tensor.dtype] for s in inside) <= on.l2_bytes
-
-    knobs.require("parts of a reduction are added up element by element", apart)
-    knobs.require("vectors are whole somewhere", whole)
-    knobs.require("sums of a tile fit the registers", fits_registers)
-    knobs.require("unrolled code is short", short)
-    knobs.require("steps that are written out divide a reduction", written_out)
-    knobs.require("what is held inside the loops fits a core's cache", held)
-
-
-# ------------------------------------------------------------------------------------------------ loops
-
-
-def _arrange(schedule: Schedule, stage: Stage, nest: _Nest, how: _Reduction, tasks: int) -> None:
-    """The loops of a reduction: a tile's elements innermost, unrolled or as vectors; outer ones as `tasks`, if any."""
-    data, reduction = _axes(stage)
-    if how.vectors == _PARTS and reduction[-1].extent >= how.lanes:
-        _add_parts(schedule, stage, how, tasks)
-        return
-    region = nest.region(stage)
-    inner = [data[k] for k in range(max(0, nest.untiled), nest.place(stage)) if region[k] > 1]
-    outer = [axis for axis in data if axis not in inner]
-    lane: list[IterVar] = []
-    last = max((k for k, extent in enumerate(region) if extent > 1), default=None)
-    if how.vectors == _NEIGHBOURS and last is not None and (size := divisor(region[last], how.lanes)) > 1:
-        loops = inner if data[last] in inner else outer
-        at = loops.index(data[last])
-        loops[at], vector = stage.split(data[last], factor=size)
-        stage.vectorize(vector)
-        lane = [vector]
-    steps = _written_out(stage, reduction, how.steps)
-    stage.reorder(*outer, *steps, *inner, *lane)
-    for axis in inner:
-        stage.unroll(axis)
-    if tasks and outer:
-        parallelize(stage, outer, tasks)
-
-
-def _add_parts(schedule: Schedule, stage: Stage, how: _Reduction, tasks: int) -> None:
-    """Each lane of a vector reduces a part of an element, then the lanes are reduced."""
-    data, reduction = _axes(stage)
-    _, lane = stage.split(reduction[-1], factor=how.lanes)
-    parts = schedule[schedule.rfactor(stage.tensor, lane)]
-    (vector, *elements), rest = _axes(parts)
-    steps = _written_out(parts, rest, how.steps) if rest else []
-    parts.reorder(*elements, *steps, vector)
-    parts.vectorize(vector)
-    stage.unroll(_axes(stage)[1][0])
-    if not data:
-        return
-    task = parallelize(stage, data, tasks) if tasks else None
-    parts.compute_at(stage, task if task is not None and data[-1] not in stage.leaf_iter_vars else data[-1])
-
-
-def _written_out(stage: Stage, reduction: Sequence[IterVar], steps: int) -> list[IterVar]:
-    """The loops of a reduction, steps of the last of them unrolled."""
-    count = divisor(reduction[-1].extent, steps)
-    if count == 1:
-        return list(reduction)
-    outer, written = stage.split(reduction[-1], factor=count)
-    stage.unroll(written)
-    return [*reduction[:-1], outer, written]
-
-
-def _enclose(schedule: Schedule, out: Stage, inside: Sequence[Stage], nest: _Nest, tasks: int) -> None:
-    """Compute the stages `inside` the loops of the last one."""
-    data, _ = _axes(out)
-    loops, tiles = data[: nest.untiled], []
-    for axis, size in zip(data[nest.untiled : nest.depth], nest.tile, strict=True):
-        block, within = (axis, None) if size == 1 else out.split(axis, factor=size)
-        loops.append(block)
-        tiles += [] if within is None else [within]
-    out.reorder(*loops, *tiles, *data[nest.depth :])
-    if nest.depth < len(data):
-        vectorize_functions(schedule, out)
-    task = None
-    if tasks:
-        # Nothing is computed at a loop around another one's that is part of the same task.
-        around = min((nest.place(stage) for stage in inside), default=max(1, len(data) - 1))
-        task = parallelize(out, loops[:around] if inside else data[:around], tasks)
-    for stage in inside:
-        loop = loops[nest.place(stage) - 1]
-        stage.compute_at(out, loop if task is None or loop in out.leaf_iter_vars else task)

@@ -18,7 +18,7 @@ from compiler.backend.cpu import (
     winograd,
 )
 from compiler.backend.cpu.default_schedule import default_schedule
-from compiler.backend.cpu.drawn import DRAWN, GENERAL, SCHEDULE, drawn_schedule, is_drawable
+from compiler.backend.cpu.drawn import drawn_schedule, takes_drawn
 from compiler.backend.cpu.prefetch import prefetch_rows, prefetch_weights
 from compiler.backend.cpu.processor import Processor
 from compiler.ops.compute import WINDOW
@@ -56,7 +56,7 @@ def schedule_group(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs
         if len(outputs) == 1 and transposition.applies(schedule, schedule[outputs[0]], processor):
             transposition.schedule_blocks(schedule[outputs[0]])
             return schedule
-        if knobs is not None and is_drawable(outputs) and knobs.alternative(SCHEDULE, (GENERAL, DRAWN)) == DRAWN:
+        if knobs is not None and takes_drawn(outputs, knobs):
             return drawn_schedule(outputs, processor, knobs)
         schedule = default_schedule(outputs)
         if processor.fetches_ahead:

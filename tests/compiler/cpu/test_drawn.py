@@ -23,6 +23,10 @@ CASES: dict[str, Case] = {
     "mean of rows": ("reduce_mean", [(6, 4, 75)], {"axes": (2,), "keepdims": False}),
     "mean of columns": ("reduce_mean", [(5, 9, 48)], {"axes": (1,), "keepdims": True}),
     "maximum of planes": ("reduce_max", [(4, 16, 3, 70)], {"axes": (2, 3), "keepdims": False}),
+    "elements": ("exp", [(6, 15, 48)], {}),
+    "broadcast": ("add", [(6, 40, 32), (40, 1)], {}),
+    "joined": ("concat", [(70, 24), (70, 40)], {"axis": 1}),
+    "turned": ("transpose", [(5, 24, 36)], {"perm": (0, 2, 1)}),
     "grouped": ("conv2d", [(1, 6, 6, 8), (12, 3, 3, 3)], {**_CONVOLUTION, "groups": 2}),
 }
 
