@@ -5,6 +5,7 @@ All of them add the products of a few neighbouring channels to each int32 lane; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,8 @@ from compiler.backend.cpu.processor import Processor
 from compiler.te.intrin import TensorIntrin
 from compiler.te.tensor import Tensor
 
+# Registers beside a tile's sums and weights: an input and a product. Instructions that count a loop's steps.
+_BESIDE, _LOOP = 2, 2
 _NAMES = ("vpdpbusd", "pmaddwd", "sdot", "smlal", "smull")
 #: the tags of the stages that are for each of them: convolutions, dense layers
 CONVOLUTIONS = tuple(f"cpu.int8.conv.{name}" for name in _NAMES)
@@ -27,18 +30,31 @@ DENSE = tuple(f"cpu.int8.dense.{name}" for name in _NAMES)
 class DotProduct:
     """One such instruction.
 
-    intrinsic: its declaration, of `lane_sums`. sums: how many vectors of 16 sums a tile keeps in registers: enough to
-    hide the instruction's latency, with its weights and inputs beside them. reduced: the channels that it reduces, as
-    groups of neighbours. operand: the type that x has for it; uint8 is int8 with 128 added (see `vnni`). exact: for
-    which weights it is.
+    intrinsic: its declaration, of `lane_sums`. registers: the processor's, of vector_bytes each. products: how many an
+    instruction does, on average where it takes several. reduced: the channels that it reduces, as groups of neighbours.
+    operand: the type that x has for it; uint8 is int8 with 128 added (see `vnni`). exact: for which weights it is.
+    share: of the registers, for sums; the rest is for weights, inputs and products beside them.
     """
 
     name: str
     intrinsic: Callable[[], TensorIntrin]
-    sums: int
+    registers: int
+    vector_bytes: int
+    products: float
     reduced: tuple[int, ...] = (vnni.QUAD,)
     operand: str = "int8"
     exact: Callable[[np.ndarray], bool] = lambda weights: True
+    share: float = 3 / 4
+
+    @property
+    def parts(self) -> int:
+        """Registers of 16 sums."""
+        return 4 * LANES // self.vector_bytes
+
+    @property
+    def sums(self) -> int:
+        """How many vectors of 16 sums a tile may keep in registers: more than hide the instruction's latency."""
+        return int(self.registers * self.share) // self.parts
 
     @property
     def conv_tag(self) -> str:
@@ -67,37 +83,45 @@ class DotProduct:
     def tile(self, vectors: int, height: int, width: int) -> tuple[int, int]:
         """Vectors of outputs and pixels of a row whose sums stay in registers."""
         sizes = [
-            (v, c) for v in range(1, vectors + 1) if vectors % v == 0 for c in range(1, width + 1) if width % c == 0
+            (v, c)
+            for v in range(1, min(vectors, self.sums) + 1)
+            for c in range(1, min(width, self.sums // v) + 1)
+            if vectors % v == 0 and width % c == 0
         ]
-        return max((s for s in sizes if s[0] * s[1] <= self.sums), key=lambda s: s[0] * s[1] / (s[0] + s[1]))
+        fitting = [(v, c) for v, c in sizes if self.parts * v * (c + 1) + _BESIDE <= self.registers]
+        return min(fitting or [(1, 1)], key=lambda size: self._cost(*size))
 
     def extent(self, vectors: int, height: int, width: int, padded: bool) -> tuple[int, int]:
         """Height and width to compute, not less than the output's."""
 
         def cost(columns: int) -> float:
-            v, c = self.tile(vectors, height, columns)
-            return columns * (v + c) / (v * c)
+            return columns * self._cost(*self.tile(vectors, height, columns))
 
         return height, min(range(width, width + (4 if padded else 1)), key=cost)
+
+    def _cost(self, vectors: int, columns: int) -> float:
+        """Instructions of a tile's step for each of its vectors of sums: products, loads and the loop's own."""
+        products = LANES * math.prod(self.reduced) / self.products
+        return products + (self.parts * vectors + columns + _LOOP) / (vectors * columns)
 
 
 def dot_products(processor: Processor) -> Iterator[DotProduct]:
     """Those of a processor, the fastest first."""
-    size = processor.vector_bytes
+    size, registers = processor.vector_bytes, processor.registers
     if vnni.available(processor):
-        yield DotProduct("vpdpbusd", partial(vnni.dot, size), _sums(processor, size), operand="uint8")
+        yield DotProduct("vpdpbusd", partial(vnni.dot, size), registers, size, size, operand="uint8")
     size = pmaddwd.vector_bytes(processor)
     if size is not None:
-        pair = (pmaddwd.PAIR,)
-        yield DotProduct("pmaddwd", partial(pmaddwd.dot, size), _sums(processor, size), pair, operand="int16")
+        yield _pmaddwd(processor, size, "int8")
     if neon_dot.available(processor):
-        yield DotProduct("sdot", neon_dot.dot, _sums(processor, neon_dot.BYTES))
+        yield DotProduct("sdot", neon_dot.dot, registers, neon_dot.BYTES, neon_dot.BYTES)
     if neon_pairs.available(processor):
         # A tile's products lie in registers beside its sums.
-        sums, arm64 = _sums(processor, neon_pairs.BYTES) * 2 // 3, processor.doubles
-        pair = (neon_pairs.PAIR,)
-        yield DotProduct("smlal", partial(neon_pairs.dot, 2, arm64=arm64), sums, (2, *pair), exact=neon_pairs.fits)
-        yield DotProduct("smull", partial(neon_pairs.dot, 1, arm64=arm64), sums, pair)
+        made = partial(DotProduct, registers=registers, vector_bytes=neon_pairs.BYTES, share=1 / 2)
+        smlal, smull = (partial(neon_pairs.dot, pairs, arm64=processor.doubles) for pairs in (2, 1))
+        pair = neon_pairs.PAIR
+        yield made("smlal", smlal, products=16 / 3, reduced=(2, pair), exact=neon_pairs.fits)
+        yield made("smull", smull, products=16 / 4, reduced=(pair,))
 
 
 def dot_product(processor: Processor, weights: np.ndarray) -> DotProduct | None:
@@ -105,11 +129,18 @@ def dot_product(processor: Processor, weights: np.ndarray) -> DotProduct | None:
     return next((d for d in dot_products(processor) if d.exact(weights)), None)
 
 
+def dot_product_int16(processor: Processor) -> DotProduct | None:
+    """The one whose weights are int16 as well, if a processor has any."""
+    size = pmaddwd.vector_bytes(processor)
+    return None if size is None else _pmaddwd(processor, size, "int16")
+
+
 def dot_product_of(tag: str, processor: Processor) -> DotProduct:
     """The one that a stage with this tag is for."""
     return next(d for d in dot_products(processor) if tag in (d.conv_tag, d.dense_tag))
 
 
-def _sums(processor: Processor, vector_bytes: int) -> int:
-    """Three quarters of the registers, in vectors of 16 sums."""
-    return processor.registers * 3 // 4 // (4 * LANES // vector_bytes)
+def _pmaddwd(processor: Processor, size: int, weights: str) -> DotProduct:
+    """Two instructions for half as many products as a vector has bytes."""
+    intrinsic = partial(pmaddwd.dot, size, weights)
+    return DotProduct("pmaddwd", intrinsic, processor.registers, size, size / 4, (pmaddwd.PAIR,), operand="int16")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compiler.backend.cpu import amx, int8_dense
+from compiler.backend.cpu import amx, int8_dense, int8_winograd
 from compiler.backend.cpu.dot_product import dot_product
 from compiler.backend.cpu.layouts import block_of
 from compiler.backend.cpu.processor import Processor
@@ -62,6 +62,9 @@ def expression(
     if node.op == "conv2d" and blocked and node.inputs[0].dtype == "int8":
         if attrs["groups"] > 1:
             return _depthwise(inputs, attrs, stored.shape)
+        transform = int8_winograd.transform_of(node, processor)
+        if transform is not None:
+            return int8_winograd.convolution(node, inputs[0], attrs, stored.shape, transform, processor)
         return _convolution(node, inputs, attrs, stored.shape, processor)
     return None
 

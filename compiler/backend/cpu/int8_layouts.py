@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.backend.cpu import amx, int8_dense
+from compiler.backend.cpu import amx, int8_dense, int8_winograd
 from compiler.backend.cpu.dot_product import dot_product, dot_products
 from compiler.backend.cpu.layouts import is_depthwise
 from compiler.backend.cpu.processor import Processor
@@ -49,6 +49,8 @@ class Int8Layouts:
         block = channel_block(node.inputs[0].shape[1]) or amx.QUAD
         weights = node.inputs[1].const
         assert weights is not None
+        if int8_winograd.transform_of(node, self._processor) is not None:
+            return NodeLayouts((f"NCHW{block}c", DEFAULT_LAYOUT), layout)
         instruction = None if amx.available(self._processor) else dot_product(self._processor, weights)
         stored = amx.weights_layout(block) if instruction is None else instruction.weights_layout(block)
         return NodeLayouts((f"NCHW{block}c", stored), layout)

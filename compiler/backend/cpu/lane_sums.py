@@ -15,17 +15,20 @@ Step = Callable[[Expr, Region, Region, int], Expr]
 """(sums, x, w, lane) -> a vector's sums of outputs from `lane` on, with their products added."""
 
 
-def lane_sums(name: str, operand: str, reduced: Sequence[int], lanes: int, step: Step) -> TensorIntrin:
+def lane_sums(
+    name: str, operand: str, reduced: Sequence[int], lanes: int, step: Step, weights: str = "int8"
+) -> TensorIntrin:
     """int32 [16] += x . w, of instructions with `lanes` sums each.
 
     Args:
         operand: the type of x [reduced channels], all of which lie together.
-        reduced: the channels as groups of neighbours: (4,) or (2, 2); w is int8 [16, 4] or [2, 16, 2].
+        reduced: the channels as groups of neighbours: (4,) or (2, 2); w is [16, 4] or [2, 16, 2].
+        weights: the type of w.
     """
     *groups, last = reduced
     count = groups[0] if groups else 1
     x = placeholder((count * last,), operand, "x")
-    w = placeholder((*groups, LANES, last), "int8", "w")
+    w = placeholder((*groups, LANES, last), weights, "w")
     outer = [reduce_axis(extent, "rp") for extent in groups]
     i = reduce_axis(last, "ri")
 
@@ -34,11 +37,11 @@ def lane_sums(name: str, operand: str, reduced: Sequence[int], lanes: int, step:
         return te_sum(x[channel].astype("int32") * w[(*outer, lane, i)].astype("int32"), axis=(*outer, i))
 
     def lower(ctx: TensorizeContext) -> Stmt:
-        data, weights = ctx.inputs
+        data, packed = ctx.inputs
         steps: list[Stmt] = []
         for lane in range(0, LANES, lanes):
             sums = ctx.output.at(lane)
-            steps.append(vector_store(sums, step(vector_load(f"v{lanes}i32", sums), data, weights, lane)))
+            steps.append(vector_store(sums, step(vector_load(f"v{lanes}i32", sums), data, packed, lane)))
         return Seq(steps) if len(steps) > 1 else steps[0]
 
     return decl_tensor_intrin(compute((LANES,), element, "sums"), name, lower, init="separate", inputs=[x, w])

@@ -30,14 +30,17 @@ def wide(x: Tensor) -> Tensor:
     return compute(x.shape, lambda *i: x[i].astype("int16"), f"{x.name}_wide")
 
 
-def dot(size: int) -> TensorIntrin:
-    """int32 [16] += int16 [2] . int8 [16, 2], on vectors of `size` bytes."""
+def dot(size: int, weights: str = "int8") -> TensorIntrin:
+    """int32 [16] += int16 [2] . int8 (or int16, as `weights` says) [16, 2], on vectors of `size` bytes."""
     lanes = size // 4
     kind, sums = f"v{PAIR * lanes}i16", f"v{lanes}i32"
 
     def step(acc: Expr, x: Region, w: Region, lane: int) -> Expr:
-        weights = widen(kind, vector_load(f"v{PAIR * lanes}i8", w.at(lane, 0)), signed=True)
-        pairs = invoke(f"llvm.x86.{_NAMES[size]}", repeated_load(kind, "i32", x.address), weights, returns=sums)
+        if weights == "int8":
+            loaded = widen(kind, vector_load(f"v{PAIR * lanes}i8", w.at(lane, 0)), signed=True)
+        else:
+            loaded = vector_load(kind, w.at(lane, 0))
+        pairs = invoke(f"llvm.x86.{_NAMES[size]}", repeated_load(kind, "i32", x.address), loaded, returns=sums)
         return combine("add", acc, pairs)
 
-    return lane_sums("pmaddwd", "int16", (PAIR,), lanes, step)
+    return lane_sums("pmaddwd", "int16", (PAIR,), lanes, step, weights)

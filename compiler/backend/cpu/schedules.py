@@ -12,10 +12,12 @@ from compiler.backend.cpu import (
     int8,
     int8_dense,
     int8_schedules,
+    int8_winograd,
     transposed,
     transposition,
     window,
     winograd,
+    winograd_schedule,
 )
 from compiler.backend.cpu.default_schedule import default_schedule
 from compiler.backend.cpu.drawn import drawn_schedule, takes_drawn
@@ -36,9 +38,10 @@ _TEMPLATES: Mapping[str, Callable[[Schedule, Stage, Stage, Processor, Knobs], No
     **dict.fromkeys(dot_product.CONVOLUTIONS, int8_schedules.schedule_dot),
     **dict.fromkeys(dot_product.DENSE, int8_dense.schedule_dense),
     int8.DEPTHWISE: int8_schedules.schedule_depthwise,
+    int8_winograd.WINOGRAD: int8_winograd.schedule_winograd,
     int8.QUADS: int8_schedules.schedule_quads,
     transposed.PHASES: transposed.schedule_phases,
-    winograd.WINOGRAD: winograd.schedule_winograd,
+    winograd.WINOGRAD: winograd_schedule.schedule_winograd,
 }
 # Four axes and the channels of a block.
 _BLOCKED_RANK = 5

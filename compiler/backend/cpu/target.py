@@ -121,7 +121,7 @@ class CpuTarget(Target):
         knobs = self._decisions(group)
         tensors, outputs = self._expressions(group, knobs)
         args, tables = _arguments(group, outputs, tensors)
-        key = signature(group), tuple(table.dtype for table in tables)
+        key = signature(group), tuple((table.shape, table.dtype) for table in tables)
         known = self._lowered.get(key)
         if known is None:
             symbol = symbol_of(group.output.name)

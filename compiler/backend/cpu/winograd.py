@@ -8,37 +8,38 @@ matrix products; weights are transformed when the network is compiled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from compiler.backend.cpu.convolution import LANES, Tile, load_vectors, tiles_to_try
-from compiler.backend.cpu.direct import CODE_SIZE, in_registers
-from compiler.backend.cpu.nest import Nest
-from compiler.backend.cpu.parallel import parallelize
 from compiler.backend.cpu.processor import Processor
-from compiler.ir import Expr, as_expr, const, eq, logical_and, select
+from compiler.ir import Expr, as_expr, const, eq, logical_and, select, wrap_int
 from compiler.ops.compute import PADDING, constant
 from compiler.ops.registry import Attrs
-from compiler.te.schedule import Schedule
-from compiler.te.stage import Stage
-from compiler.te.tensor import ComputeOp, Tensor, compute, reduce_axis
+from compiler.te.tensor import Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
-from compiler.tune.space import Knobs, Values
 
 WINOGRAD = "cpu.winograd"
+#: names of the stages, front to back
+INPUT_ROWS, INPUT, PRODUCTS, OUTPUT_ROWS = "input_rows", "input_transform", "products", "output_rows"
 
 
 @dataclass(frozen=True)
 class Transform:
-    """F(m x m, 3 x 3): inputs B^T d B, weights G g G^T, outputs A^T y A; the matrices are B^T, G and A^T."""
+    """F(m x m, 3 x 3): inputs B^T d B, weights G g G^T, outputs A^T y A; the matrices are B^T, G and A^T.
+
+    operand: the type of transformed inputs and weights. scale: how many times the convolution the outputs are, of
+    matrices of integers.
+    """
 
     m: int
     input: tuple[tuple[float, ...], ...]
     weight: tuple[tuple[float, ...], ...]
     output: tuple[tuple[float, ...], ...]
+    scale: int = 1
+    operand: str = "float32"
 
     @property
     def name(self) -> str:
@@ -51,15 +52,23 @@ class Transform:
         return self.m + 2
 
     def weights(self, w: np.ndarray, block_in: int, block_out: int) -> np.ndarray:
-        """w [O,C,3,3] transformed, float32 [alpha^2, O/block_out, C/block_in, block_in, block_out]."""
+        """w [O,C,3,3] transformed, [alpha^2, O/block_out, C/block_in, block_in, block_out] of `operand`."""
         g = np.array(self.weight)
         outer = np.kron(g, g)  # G g G^T as one product with the window's nine weights
         o, c = w.shape[:2]
-        u = np.empty((self.alpha**2, o // block_out, c * block_out), np.float32)
+        u = np.empty((self.alpha**2, o // block_out, c * block_out), self.operand)
         for block in range(o // block_out):  # one at a time: it stays in the processor's cache
             part = w[block * block_out : (block + 1) * block_out].reshape(block_out, c, 9)
             u[:, block] = outer @ part.transpose(2, 1, 0).reshape(9, -1).astype(np.float64)
         return u.reshape(self.alpha**2, o // block_out, c // block_in, block_in, block_out)
+
+    def unscaled(self, y: Expr) -> Expr:
+        """The convolution's sum of an output, int32 modulo 2^32, of which `scale` leaves it so many bits fewer: exact
+        if it has no more. What is odd of the scale has an inverse modulo 2^32, a power of two is shifted out."""
+        shift = (self.scale & -self.scale).bit_length() - 1
+        odd = self.scale >> shift
+        whole = y if odd == 1 else y * const(wrap_int(pow(odd, -1, 1 << 32), "int32"), "int32")
+        return whole if shift == 0 else whole >> shift
 
 
 F2 = Transform(
@@ -98,22 +107,35 @@ def applies(kernel: Sequence[int], attrs: Attrs) -> bool:
 def algorithms(x: Sequence[int], shape: Sequence[int], processor: Processor) -> list[Transform | None]:
     """The transforms for x [N,C,H,W] -> `shape` [N,O,H',W'] and None, the direct sum; the one expected to be fastest
     first."""
-    return sorted((None, F2, F4), key=lambda transform: _cycles(transform, x, shape, processor))
+    rate = processor.macs_per_cycle
+    return sorted((None, F2, F4), key=lambda transform: cycles(transform, x, shape, processor, rate, 4))
 
 
-def _cycles(transform: Transform | None, x: Sequence[int], shape: Sequence[int], processor: Processor) -> float:
+def cycles(
+    transform: Transform | None,
+    x: Sequence[int],
+    shape: Sequence[int],
+    processor: Processor,
+    macs_per_cycle: float,
+    weight_bytes: int,
+) -> float:
+    """Those expected of a transform, or of the direct sum (None), for x [N,C,H,W] -> `shape` [N,O,H',W'].
+
+    macs_per_cycle: with the operands that it takes. weight_bytes: of one of the direct sum's.
+    """
     n, channels, _, _ = x
     _, outputs, height, width = shape
     if transform is None:
         macs = math.prod(shape) * channels * 9
-        weights = 4 * 9 * channels * outputs
-        return _with_weights(1.15 * macs / processor.macs_per_cycle, weights, processor)
+        weights = weight_bytes * 9 * channels * outputs
+        return _with_weights(1.15 * macs / macs_per_cycle, weights, processor)
     tiles = n * -(-height // transform.m) * -(-width // transform.m)
     points = transform.alpha**2
     macs = points * tiles * channels * outputs
-    moved = 4 * points * tiles * (channels + outputs)
-    weights = 4 * points * channels * outputs
-    return _with_weights(1.15 * macs / processor.macs_per_cycle, weights, processor) + moved / 5
+    item = np.dtype(transform.operand).itemsize
+    moved = points * tiles * (item * channels + 4 * outputs)
+    weights = item * points * channels * outputs
+    return _with_weights(1.15 * macs / macs_per_cycle, weights, processor) + moved / 5
 
 
 def _with_weights(products: float, weights: int, processor: Processor) -> float:
@@ -126,6 +148,26 @@ def _with_weights(products: float, weights: int, processor: Processor) -> float:
     return max(products, stream) if processor.fetches_ahead else products + stream
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of an output of m x m: so many images, rows and columns of them.
+
+    count: how many are transformed and multiplied; those beyond the last one repeat the first ones and are not read.
+    """
+
+    m: int
+    images: int
+    rows: int
+    columns: int
+    count: int
+
+    @staticmethod
+    def of(transform: Transform, shape: Sequence[int]) -> Grid:
+        """Of an output [N,O/v,H,W,v]."""
+        rows, columns = -(-shape[2] // transform.m), -(-shape[3] // transform.m)
+        return Grid(transform.m, shape[0], rows, columns, shape[0] * rows * columns)
+
+
 def winograd_conv2d(
     inputs: Sequence[Tensor], weight: np.ndarray, attrs: Attrs, shape: Sequence[int], transform: Transform
 ) -> Tensor:
@@ -136,51 +178,62 @@ def winograd_conv2d(
         weight: [O,C,3,3].
         shape: of the output, [N,O/v,H',W',v].
     """
-    x = inputs[0]
-    n, blocks, height, width, lanes = shape
-    m, alpha = transform.m, transform.alpha
-    rows, columns = -(-height // m), -(-width // m)
-    top, left, _, _ = attrs["pads"]
-    u = constant(_transformed(transform, _Same(weight), x.shape[4], lanes), "transformed")
-
-    def pixel(n: Expr, c: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
-        inside = logical_and(h >= top, h < top + x.shape[2], w >= left, w < left + x.shape[3])
-        return select(inside, x[n, c, h - top, w - left, lane], float(attrs["pad_value"]))
-
-    extent = (n, x.shape[1], rows * m + 2, columns * m + 2, x.shape[4])
-    source = compute(extent, pixel, f"{x.name}_padded", tag=PADDING)
-    tiles = n * rows * columns
-
-    def half_input(c: Expr, t: Expr, i: Expr, k: Expr, lane: Expr) -> Expr:
-        h, w = t // columns % rows * m, t % columns * m
-        return _combine(transform.input, i, lambda r: source[t // (rows * columns), c, h + r, w + k, lane])
-
-    half_v = compute((x.shape[1], tiles, alpha, alpha, x.shape[4]), half_input, "input_rows")
-
-    def whole_input(a: Expr, c: Expr, t: Expr, lane: Expr) -> Expr:
-        return _combine(transform.input, a % alpha, lambda r: half_v[c, t, a // alpha, r, lane])
-
-    v = compute((alpha * alpha, x.shape[1], tiles, x.shape[4]), whole_input, "input_transform")
+    x, lanes, grid = inputs[0], shape[4], Grid.of(transform, shape)
+    u = constant(transformed_weights(transform, weight, x.shape[4], lanes), "transformed")
+    v = transformed_input(x, attrs, transform, grid)
     rc, ri = reduce_axis(x.shape[1], "rc"), reduce_axis(x.shape[4], "ri")
 
     def product(a: Expr, o: Expr, t: Expr, lane: Expr) -> Expr:
         return te_sum(v[a, rc, t, ri] * u[a, o, rc, ri, lane], axis=(rc, ri))
 
-    products = compute((alpha * alpha, blocks, tiles, lanes), product, "products")
-
-    def half_output(o: Expr, t: Expr, i: Expr, k: Expr, lane: Expr) -> Expr:
-        return _combine(transform.output, i, lambda r: products[r * alpha + k, o, t, lane])
-
-    half_y = compute((blocks, tiles, m, alpha, lanes), half_output, "output_rows")
-
-    def whole_output(n: Expr, o: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
-        tile = (n * rows + h // m) * columns + w // m
-        return _combine(transform.output, w % m, lambda r: half_y[o, tile, h % m, r, lane])
-
-    result = compute(shape, whole_output, "winograd", tag=WINOGRAD)
+    products = compute((transform.alpha**2, shape[1], grid.count, lanes), product, PRODUCTS)
+    result = transformed_output(products, shape, transform, grid, WINOGRAD)
     if len(inputs) == 2:
         return result
     return compute(shape, lambda n, o, h, w, k: result[n, o, h, w, k] + inputs[2][o * lanes + k], "conv2d_bias")
+
+
+def transformed_input(x: Tensor, attrs: Attrs, transform: Transform, grid: Grid) -> Tensor:
+    """x [N,C/b,H,W,b] -> tiles [alpha^2,C/b,count,b]."""
+    top, left, _, _ = attrs["pads"]
+    alpha, m, columns = transform.alpha, transform.m, grid.columns
+    beside = float(attrs["pad_value"]) if x.dtype == "float32" else int(attrs["pad_value"])
+
+    def pixel(n: Expr, c: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
+        inside = logical_and(h >= top, h < top + x.shape[2], w >= left, w < left + x.shape[3])
+        return select(inside, x[n, c, h - top, w - left, lane], beside)
+
+    extent = (grid.images, x.shape[1], grid.rows * m + 2, columns * m + 2, x.shape[4])
+    source = compute(extent, pixel, f"{x.name}_padded", tag=PADDING)
+
+    def half(c: Expr, t: Expr, i: Expr, k: Expr, lane: Expr) -> Expr:
+        image, h, w = t // (grid.rows * columns) % grid.images, t // columns % grid.rows * m, t % columns * m
+        return _combine(transform.input, i, lambda r: source[image, c, h + r, w + k, lane].astype(transform.operand))
+
+    half_v = compute((x.shape[1], grid.count, alpha, alpha, x.shape[4]), half, INPUT_ROWS)
+
+    def whole(a: Expr, c: Expr, t: Expr, lane: Expr) -> Expr:
+        return _combine(transform.input, a % alpha, lambda r: half_v[c, t, a // alpha, r, lane])
+
+    return compute((alpha * alpha, x.shape[1], grid.count, x.shape[4]), whole, INPUT)
+
+
+def transformed_output(products: Tensor, shape: Sequence[int], transform: Transform, grid: Grid, tag: str) -> Tensor:
+    """products [alpha^2,O/v,count,v] -> [N,O/b,H',W',b], which is `shape`; b is a multiple of v."""
+    m, alpha, lanes = transform.m, transform.alpha, products.shape[3]
+    vectors = shape[4] // lanes
+
+    def half(o: Expr, t: Expr, i: Expr, k: Expr, lane: Expr) -> Expr:
+        return _combine(transform.output, i, lambda r: products[r * alpha + k, o, t, lane])
+
+    half_y = compute((products.shape[1], grid.count, m, alpha, lanes), half, OUTPUT_ROWS)
+
+    def whole(n: Expr, o: Expr, h: Expr, w: Expr, lane: Expr) -> Expr:
+        tile = (n * grid.rows + h // m) * grid.columns + w // m
+        block, i = (o * vectors + lane // lanes, lane % lanes) if vectors > 1 else (o, lane)
+        return transform.unscaled(_combine(transform.output, w % m, lambda r: half_y[block, tile, h % m, r, i]))
+
+    return compute(shape, whole, "winograd", tag=tag)
 
 
 class _Same:
@@ -194,6 +247,11 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.array)
+
+
+def transformed_weights(transform: Transform, weight: np.ndarray, block_in: int, block_out: int) -> np.ndarray:
+    """As `Transform.weights`."""
+    return _transformed(transform, _Same(weight), block_in, block_out)
 
 
 @lru_cache(maxsize=2)
@@ -213,87 +271,8 @@ def _combine(matrix: Sequence[Sequence[float]], row: Expr, element: Callable[[in
                 if factor == -1 and total is not None:
                     total = total - term
                     continue
-                term = term if factor == 1 else term * const(float(factor), "float32")
+                term = term if factor == 1 else term * const(factor, term.dtype)
                 total = term if total is None else total + term
         assert total is not None
         result = total if result is None else select(eq(row, index), total, result)
     return as_expr(result)  # pyright: ignore[reportArgumentType]
-
-
-def schedule_winograd(schedule: Schedule, anchor: Stage, out: Stage, processor: Processor, knobs: Knobs) -> None:
-    """Three parallel passes: transform tiles, multiply, transform back with the group's epilogue."""
-    if anchor is not out:
-        anchor.compute_inline()
-    half_y = _reads(schedule, anchor, "output_rows")
-    products = _reads(schedule, half_y, "products")
-    v = _reads(schedule, products, "input_transform")
-    half_v = _reads(schedule, v, "input_rows")
-    source = _reads(schedule, half_v, "padded")
-    accumulators = schedule[schedule.cache_write(products.tensor, "local")]
-    m = half_y.tensor.shape[2]
-
-    n, o, h, w, lane = _axes(out)
-    ho, hi = out.split(h, factor=m)
-    wo, wi = out.split(w, factor=m)
-    out.reorder(n, o, ho, wo, hi, wi, lane)
-    in_registers(out, [hi, wi], lane)
-    half_y.compute_at(out, wo)
-    _, _, yi, yk, ylane = _axes(half_y)
-    in_registers(half_y, [yi, yk], ylane)
-    outward = knobs.choice("output order", ("channels", "rows"))
-    if outward == "rows":
-        out.reorder(n, ho, o)
-    parallelize(out, [n, o, ho] if outward == "channels" else [n, ho, o])
-
-    a, po, t, plane = _axes(products)
-    blocks, tiles = po.extent, t.extent
-    fitting = tiles_to_try(blocks, 1, tiles, processor)
-
-    def sizes(at: Values) -> Mapping[str, int]:
-        return {"o": blocks // at["tile"][0], "t": tiles // at["tile"][2]}
-
-    tile = Tile(*knobs.choice("tile", [(f.vectors, f.rows, f.columns) for f in fitting]))
-    nest = Nest.ask(knobs, sizes, ("ot", "to"))
-    rc, ri = accumulators.op.reduce_axis
-    unrolls = (LANES, 1, 2) if processor.by_lane else (1, 2, 4, 8)
-    unroll = knobs.choice("unroll", [u for u in unrolls if ri.extent % u == 0])
-    knobs.require("unrolled code is short", lambda at: math.prod(at["tile"]) * at["unroll"] <= CODE_SIZE)
-    oo, oi = products.split(po, factor=tile.vectors)
-    to, ti = products.split(t, factor=tile.columns)
-    loops = nest.arrange(products, {"o": oo, "t": to})
-    products.reorder(a, *loops, ti, oi, plane)
-    in_registers(products, (ti, oi), plane)
-    accumulators.compute_at(products, nest.parallelize(products, a, loops, len(loops) - 1))
-    _, ao, at, alane = _axes(accumulators)
-    step, written = accumulators.split(ri, factor=unroll)
-    accumulators.unroll(written)
-    accumulators.reorder(rc, step, written, at, ao, alane)
-    in_registers(accumulators, (at, ao), alane)
-    if processor.by_lane and unroll == LANES:
-        load_vectors(schedule, v.tensor, accumulators, rc)
-
-    va, vc, vt, vlane = _axes(v)
-    columns = -(-out.tensor.shape[3] // m)
-    vo, vi = v.split(vt, factor=columns)
-    v.reorder(vc, vo, vi, va, vlane)
-    in_registers(v, [va], vlane)
-    half_v.compute_at(v, vi)
-    _, _, hi_, hk, hlane = _axes(half_v)
-    in_registers(half_v, [hi_, hk], hlane)
-    source.compute_at(v, vi)
-    _, _, sh, sw, slane = _axes(source)
-    in_registers(source, [sh, sw], slane)
-    inward = knobs.choice("input order", ("channels", "rows"))
-    if inward == "rows":
-        v.reorder(vo, vc)
-    parallelize(v, [vc, vo] if inward == "channels" else [vo, vc])
-
-
-def _axes(stage: Stage):
-    assert isinstance(stage.op, ComputeOp)
-    return stage.op.axis
-
-
-def _reads(schedule: Schedule, stage: Stage, name: str) -> Stage:
-    """The stage of that name which `stage` reads."""
-    return next(schedule[t] for t in stage.op.inputs if name in t.name)
