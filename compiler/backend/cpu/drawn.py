@@ -13,9 +13,11 @@ from compiler.backend.cpu.elementwise import vectorize_functions
 from compiler.backend.cpu.inlining import inline_cheap
 from compiler.backend.cpu.parallel import TASKS
 from compiler.backend.cpu.processor import Processor
+from compiler.ir import Load
 from compiler.te.analysis import reduces
 from compiler.te.schedule import Schedule, create_schedule
-from compiler.te.tensor import Tensor
+from compiler.te.stage import Stage
+from compiler.te.tensor import ComputeOp, Tensor
 from compiler.tune.generic import Abilities, generic_schedule, is_drawable
 from compiler.tune.space import Knobs
 
@@ -33,9 +35,15 @@ def takes_drawn(outputs: Sequence[Tensor], knobs: Knobs) -> bool:
     """Whether the knobs take a drawn schedule of a group, if it has any."""
     if len(outputs) != 1 or not is_drawable(outputs):
         return False
-    if math.prod(outputs[0].shape) < _FEW and not any(map(reduces, create_schedule(outputs).stages)):
+    stages = create_schedule(outputs).stages
+    if not any(map(reduces, stages)) and (math.prod(outputs[0].shape) < _FEW or all(map(_moves, stages))):
         return False
     return knobs.alternative(SCHEDULE, (GENERAL, DRAWN)) == DRAWN
+
+
+def _moves(stage: Stage) -> bool:
+    """Whether a stage only puts elements elsewhere: the general rules do that in blocks, and tuning gains little."""
+    return not isinstance(stage.op, ComputeOp) or isinstance(stage.op.body, Load)
 
 
 def drawn_schedule(outputs: Sequence[Tensor], processor: Processor, knobs: Knobs) -> Schedule:

@@ -26,7 +26,6 @@ CASES: dict[str, Case] = {
     "elements": ("exp", [(6, 15, 48)], {}),
     "broadcast": ("add", [(6, 40, 32), (40, 1)], {}),
     "joined": ("concat", [(70, 24), (70, 40)], {"axis": 1}),
-    "turned": ("transpose", [(5, 24, 36)], {"perm": (0, 2, 1)}),
     "grouped": ("conv2d", [(1, 6, 6, 8), (12, 3, 3, 3)], {**_CONVOLUTION, "groups": 2}),
 }
 
