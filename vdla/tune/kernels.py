@@ -16,7 +16,8 @@ from compiler.errors import CompileError
 from compiler.graph.fuse import FusedGroup
 from compiler.graph.ir import Value
 from compiler.tune.database import Database, Key, Record
-from compiler.tune.errors import DatabaseError, SpaceError
+from compiler.tune.errors import SpaceError
+from compiler.tune.recorded import RecordedKnobs
 from compiler.tune.space import Knobs
 from runtime.thread_pool import default_threads
 from vdla.tune.versions import kernels_version
@@ -72,6 +73,16 @@ def tuning_info(kernels: TunedKernels, tiles: TunedTiles | None = None) -> dict[
     }
 
 
+def _is_legal(target: CpuTarget, group: FusedGroup, record: Record) -> bool:
+    space = target.space(group)
+    try:
+        if space is not None:
+            space.find(record.knobs)
+    except (SpaceError, CompileError):
+        return False
+    return space is not None
+
+
 class TunedKernels:
     """The confirmed schedule of each group that a database knows (see :class:`compiler.backend.cpu.target.KnobSource`).
 
@@ -93,30 +104,24 @@ class TunedKernels:
         self.machines: set[str] = set()
 
     def knobs(self, target: CpuTarget, group: FusedGroup) -> Knobs | None:
-        """The decisions of a group's schedule.  Raises DatabaseError when the record is not legal."""
-        space = target.space(group)
-        if space is None or space.size < 2:
-            return None
+        """The decisions of a group's schedule.  They raise DatabaseError when they are not legal."""
         name = workload(group)
         platform = platform_of(target.name if is_platform(target.name) else "cpu")
         known = self._confirmed(platform, name)
         chosen = [record for record in known if record.kit == kernels_version()]
         if not chosen:
-            self.missing.add(name)
-            if known:
-                self.outdated.add(name)
+            if target.offers_choice(group):
+                self.missing.add(name)
+                if known:
+                    self.outdated.add(name)
             return None
         record = max(chosen, key=lambda r: (r.unit == "seconds", r.time))
-        try:
-            point = space.find(record.knobs)
-        except (SpaceError, CompileError) as error:
-            if target.processor != Processor.of(platform.triple, platform.cpu):
-                self.missing.add(name)  # tuned with tile registers, compiled without
-                return None
-            raise DatabaseError(f"{self.database.path}: the record of {name} is not legal: {error}") from error
+        if target.processor != Processor.of(platform.triple, platform.cpu) and not _is_legal(target, group, record):
+            self.missing.add(name)  # tuned with tile registers, compiled without
+            return None
         self.found.add(name)
         self.machines.add(record.machine)
-        return point
+        return RecordedKnobs(record.knobs, f"{self.database.path}: the record of {name}")
 
     def _confirmed(self, platform: Platform, name: str) -> list[Record]:
         if platform.triple is None:

@@ -39,6 +39,7 @@ from compiler.tune.declaration import Declaration, declare_choices
 from compiler.tune.space import ConfigSpace, Knobs
 
 _PASSES = (Pass("unswitch", unswitch),)
+_Expressions = tuple[dict[Value, Tensor], list[Tensor]]
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
 
@@ -87,6 +88,7 @@ class CpuTarget(Target):
         self.processor = processor or Processor.of()
         self._lowered: dict[Hashable, Lowered] = {}
         self._known: dict[Hashable, Knobs | None] = {}
+        self._defaults: dict[FusedGroup, _Expressions] = {}
         self._layouts = BlockedLayouts(self.processor, lambda node: node.target == name)
         self._int8_layouts = Int8Layouts(self.processor, lambda node: node.target == name)
 
@@ -119,7 +121,8 @@ class CpuTarget(Target):
         if options:
             raise CodegenError(f"target '{self.name}' has no compile option {sorted(options)}; it has context")
         knobs = self._decisions(group)
-        tensors, outputs = self._expressions(group, knobs)
+        built = self._defaults.pop(group, None) if isinstance(knobs, Declaration) else None
+        tensors, outputs = built or self._expressions(group, knobs)
         args, tables = _arguments(group, outputs, tensors)
         key = signature(group), tuple((table.shape, table.dtype) for table in tables)
         known = self._lowered.get(key)
@@ -160,6 +163,13 @@ class CpuTarget(Target):
 
         return declare_choices(template)
 
+    def offers_choice(self, group: FusedGroup) -> bool:
+        """Whether `space` has more than the default. The expressions are kept for compiling the group by default."""
+        knobs = Declaration()
+        self._defaults[group] = built = self._expressions(group, knobs)
+        schedule_group(built[1], self.processor, knobs)
+        return any(len(knob.values) > 1 for knob in knobs.knobs.values())
+
     def _decisions(self, group: FusedGroup) -> Knobs:
         """What is known to be good for a group, or expected to be fastest."""
         key = signature(group)
@@ -169,7 +179,7 @@ class CpuTarget(Target):
             self._known[key] = self._tuned.knobs(self, group)
         return self._known[key] or Declaration()
 
-    def _expressions(self, group: FusedGroup, knobs: Knobs) -> tuple[dict[Value, Tensor], list[Tensor]]:
+    def _expressions(self, group: FusedGroup, knobs: Knobs) -> _Expressions:
         """The tensors of a group's values, and those of its outputs."""
         tensors = {value: placeholder(value.storage_shape, value.dtype, _c_name(value.name)) for value in group.inputs}
         for node in group.nodes:

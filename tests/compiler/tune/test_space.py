@@ -11,9 +11,11 @@ import pytest
 from compiler import te
 from compiler.lower import lower
 from compiler.tune import declaration as declaration_module
+from compiler.tune import recorded as recorded_module
 from compiler.tune import space as space_module
 from compiler.tune.declaration import Template, annotate, declare
-from compiler.tune.errors import SpaceError
+from compiler.tune.errors import DatabaseError, SpaceError
+from compiler.tune.recorded import RecordedKnobs
 from compiler.tune.space import ConfigSpace, Knobs, factorizations
 
 
@@ -33,7 +35,7 @@ def space() -> ConfigSpace:
 
 
 def test_doctest() -> None:
-    for module in (space_module, declaration_module):
+    for module in (space_module, declaration_module, recorded_module):
         failed, tried = doctest.testmod(module)
         assert tried and not failed
 
@@ -180,3 +182,35 @@ def test_mistakes_with_points(space: ConfigSpace) -> None:
         space.find({**point.values, "unroll": 99})
     with pytest.raises(SpaceError, match="outside the space"):
         space.entity(space.size)
+
+
+def test_recorded_decisions_are_held_against_what_a_template_offers() -> None:
+    def asks(knobs: Knobs) -> tuple[Any, ...]:
+        kind = knobs.alternative("kind", ("plain", "tiled"))
+        tile = knobs.split("tile", 24) if kind == "tiled" else ()
+        pair = knobs.choice("pair", ((1, 2), (2, 1)))
+        how = knobs.annotation("how", ("none", "unroll"))
+        knobs.require("small", lambda at: at["kind"] == "plain" or at["tile"][1] <= 4)
+        return kind, tile, pair, how
+
+    known = {"kind": "tiled", "tile": [6, 4], "pair": [2, 1], "how": "unroll"}
+    space = declare(asks)
+    recorded = RecordedKnobs(known, "t.jsonl: the record of x")
+    assert asks(recorded) == asks(space.find(known)) == ("tiled", (6, 4), (2, 1), "unroll")
+    assert recorded.values == space.find(known).values
+    for changed, said in (
+        ({"kind": "other"}, "knob 'kind' has no value 'other'"),
+        ({"tile": [5, 4]}, r"knob 'tile' has no value \(5, 4\)"),
+        ({"tile": [2, 3, 4]}, r"knob 'tile' has no value \(2, 3, 4\)"),
+        ({"tile": "24"}, "knob 'tile' has no value '24'"),
+        ({"pair": [2, 2]}, r"knob 'pair' has no value \(2, 2\)"),
+        ({"how": "parallel"}, "knob 'how' has no value 'parallel'"),
+        ({"tile": [3, 8]}, "it breaks the rule 'small'"),
+    ):
+        with pytest.raises(DatabaseError, match=f"^t.jsonl: the record of x is not legal: {said}"):
+            asks(RecordedKnobs({**known, **changed}, "t.jsonl: the record of x"))
+        with pytest.raises(SpaceError):
+            space.find({**known, **changed})
+    del known["how"]
+    with pytest.raises(DatabaseError, match="it has no knob 'how'"):
+        asks(RecordedKnobs(known, "t.jsonl: the record of x"))

@@ -12,7 +12,9 @@ import onnx
 import pytest
 
 import vdla
-from compiler.tune.database import Database
+from compiler.backend.cpu import CpuTarget
+from compiler.tune.database import Database, Record
+from compiler.tune.errors import DatabaseError
 from compiler.tune.timing import KernelSeconds
 from runtime.executor import Executor
 from vdla.cli import run_cli
@@ -20,7 +22,7 @@ from vdla.errors import UsageError
 from vdla.models.layers import CONVOLUTIONS, DEPTHWISE, layer_model
 from vdla.resolve import random_inputs
 from vdla.tune.cpu import LoadedStep, groups_of, kernel_job
-from vdla.tune.kernels import CHOSEN, TARGET
+from vdla.tune.kernels import CHOSEN, TARGET, key_of, machine_key
 
 
 def test_the_papers_layers() -> None:
@@ -95,6 +97,54 @@ def test_an_operator_without_a_template(tmp_path: Path, capsys: pytest.CaptureFi
     np.testing.assert_allclose(got, powers / powers.sum(-1, keepdims=True), rtol=1e-5)
     assert run_cli(["run", str(model), "--target", "cpu", "--db", str(path)]) == 0
     assert "tuned: 1 of 1 operators" in "".join(capsys.readouterr())
+
+
+def recorded(path: Path, model: Any, changes: dict[str, object]) -> Database:
+    """A database with a confirmed record of every second group: its default, with other values of some knobs."""
+    database = Database(path)
+    for tuned in groups_of(model)[::2]:
+        name, _, machine, version = key_of(tuned.group, machine_key())
+        knobs = {**tuned.space.values(0), **changes}
+        database.append([Record(name, CHOSEN, machine, version, knobs, 1.0, "seconds")])
+    return database
+
+
+def test_a_group_s_expressions_are_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With schedules of some groups from a database, and no space declared to find them in."""
+    database = recorded(tmp_path / "t.jsonl", "mobile_tiny", {})
+    count, build, groups = 0, CpuTarget._expressions, 0
+    compile_group = CpuTarget.compile
+
+    def counted(self: CpuTarget, *args: Any) -> Any:
+        nonlocal count
+        count += 1
+        return build(self, *args)
+
+    def compiled(self: CpuTarget, *args: Any, **options: Any) -> Any:
+        nonlocal groups
+        groups += 1
+        return compile_group(self, *args, **options)
+
+    monkeypatch.setattr(CpuTarget, "_expressions", counted)
+    monkeypatch.setattr(CpuTarget, "compile", compiled)
+    monkeypatch.setattr(CpuTarget, "space", None)
+    tuning: Any = vdla.compile("mobile_tiny", target="cpu", tiles=database.path).info["tuning"]
+    assert len(tuning["tuned"]) == len(database) > 2 and len(tuning["untuned"]) >= len(database) - 1
+    assert count == groups > len(database)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tile": (99, 1)}, r"knob 'tile' has no value \(99, 1\)"),
+        ({"parts": 4, "order": "ohw", "tile": (1, 7)}, "it breaks the rule 'parts divide the second loop"),
+    ],
+)
+def test_a_record_that_is_not_legal_is_an_error(changes: dict[str, object], said: str, tmp_path: Path) -> None:
+    model = layer_model("D9")
+    database = recorded(tmp_path / "t.jsonl", model, changes)
+    with pytest.raises(DatabaseError, match=rf"t.jsonl: the record of conv2d.* is not legal: {said}"):
+        vdla.compile(model, target="cpu", tiles=database.path)
 
 
 def unary(op: str, shape: list[int]) -> onnx.ModelProto:
