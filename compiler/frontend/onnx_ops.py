@@ -60,9 +60,14 @@ def _matmul(context: Context, node: NodeView, operands: list[Value | None]) -> V
 
 
 def matmul(context: Context, node: NodeView, a: Value, b: Value) -> Value:
-    """numpy's matmul: vectors are rows on the left and columns on the right."""
+    """numpy's matmul: vectors are rows on the left and columns on the right. With a constant matrix it is a dense
+    layer, of all rows that lie before the last axis."""
     if len(a.shape) == 2 and len(b.shape) == 2 and is_weight(b) and a.dtype == "float32":
         return context.finish(node, "dense", [a, context.emit(node, "transpose", [b], {"perm": (1, 0)})])
+    if len(a.shape) > 2 and len(b.shape) == 2 and b.const is not None and a.dtype == "float32":
+        rows = context.emit(node, "reshape", [a], {"shape": (math.prod(a.shape[:-1]), a.shape[-1])})
+        product = context.emit(node, "dense", [rows, context.emit(node, "transpose", [b], {"perm": (1, 0)})])
+        return context.finish(node, "reshape", [product], {"shape": (*a.shape[:-1], b.shape[1])})
     if len(a.shape) > 1 and len(b.shape) > 1:
         return context.finish(node, "matmul", [a, b])
     shape = (*a.shape[:-1], *b.shape[:-2], *b.shape[1:][-1:])

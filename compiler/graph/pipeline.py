@@ -15,6 +15,7 @@ from compiler.graph.passes.fold_batch_norm import fold_batch_norm, fold_bias
 from compiler.graph.passes.fold_constants import fold_constants
 from compiler.graph.passes.insert_qdq import Scheme, insert_qdq
 from compiler.graph.passes.simplify import fold_integer_clip, fold_pads, remove_identities
+from compiler.graph.passes.sink_reshapes import sink_reshapes
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def float_passes() -> list[GraphPass]:
     return [
         GraphPass("remove_identities", remove_identities),
         GraphPass("fold_constants", fold_constants),
+        GraphPass("sink_reshapes", sink_reshapes),
+        GraphPass("merge_reshapes", remove_identities),
         GraphPass("fold_batch_norm", fold_batch_norm),
         GraphPass("fold_bias", fold_bias),
         GraphPass("fold_pads", fold_pads),
