@@ -12,14 +12,14 @@ from functools import partial
 
 import numpy as np
 
-from compiler.backend.cpu import neon_dot, neon_pairs, pmaddwd, vnni
+from compiler.backend.cpu import neon_dot, neon_lanes, neon_pairs, pmaddwd, vnni
 from compiler.backend.cpu.amx import LANES, weights_layout
 from compiler.backend.cpu.processor import Processor
 from compiler.te.intrin import TensorIntrin
 from compiler.te.tensor import Tensor
 
-# Registers beside a tile's sums and weights: an input and a product. Instructions that count a loop's steps.
-_BESIDE, _LOOP = 2, 2
+# Registers beside a tile's sums and weights: an input and a product.
+_BESIDE = 2
 _NAMES = ("vpdpbusd", "pmaddwd", "sdot", "smlal", "smull")
 #: the tags of the stages that are for each of them: convolutions, dense layers
 CONVOLUTIONS = tuple(f"cpu.int8.conv.{name}" for name in _NAMES)
@@ -33,7 +33,9 @@ class DotProduct:
     intrinsic: its declaration, of `lane_sums`. registers: the processor's, of vector_bytes each. products: how many an
     instruction does, on average where it takes several. reduced: the channels that it reduces, as groups of neighbours.
     operand: the type that x has for it; uint8 is int8 with 128 added (see `vnni`). exact: for which weights it is.
-    share: of the registers, for sums; the rest is for weights, inputs and products beside them.
+    weight_bytes: of a weight in a register. inputs: instructions that load a pixel's inputs for a step; 0: as many as
+    registers for its weights. fused: whether it adds to the sums by itself; if not, products lie in registers beside
+    the weights that a tile's pixels share. share: of the registers, for sums.
     """
 
     name: str
@@ -44,12 +46,20 @@ class DotProduct:
     reduced: tuple[int, ...] = (vnni.QUAD,)
     operand: str = "int8"
     exact: Callable[[np.ndarray], bool] = lambda weights: True
+    weight_bytes: int = 1
+    inputs: int = 0
+    fused: bool = True
     share: float = 3 / 4
 
     @property
     def parts(self) -> int:
         """Registers of 16 sums."""
         return 4 * LANES // self.vector_bytes
+
+    @property
+    def weights(self) -> int:
+        """Registers of a step's weights for 16 sums."""
+        return LANES * math.prod(self.reduced) * self.weight_bytes // self.vector_bytes
 
     @property
     def sums(self) -> int:
@@ -88,8 +98,9 @@ class DotProduct:
             for c in range(1, min(width, self.sums // v) + 1)
             if vectors % v == 0 and width % c == 0
         ]
-        fitting = [(v, c) for v, c in sizes if self.parts * v * (c + 1) + _BESIDE <= self.registers]
-        return min(fitting or [(1, 1)], key=lambda size: self._cost(*size))
+        if not self.fused:
+            sizes = [(v, c) for v, c in sizes if v * (self.parts * c + self.weights) + _BESIDE <= self.registers]
+        return min(sizes, key=lambda size: self._cost(*size))
 
     def extent(self, vectors: int, height: int, width: int, padded: bool) -> tuple[int, int]:
         """Height and width to compute, not less than the output's."""
@@ -100,9 +111,8 @@ class DotProduct:
         return height, min(range(width, width + (4 if padded else 1)), key=cost)
 
     def _cost(self, vectors: int, columns: int) -> float:
-        """Instructions of a tile's step for each of its vectors of sums: products, loads and the loop's own."""
-        products = LANES * math.prod(self.reduced) / self.products
-        return products + (self.parts * vectors + columns + _LOOP) / (vectors * columns)
+        """Loads of a tile's step for each of its vectors of sums."""
+        return (self.weights * vectors + (self.inputs or self.weights) * columns) / (vectors * columns)
 
 
 def dot_products(processor: Processor) -> Iterator[DotProduct]:
@@ -132,7 +142,13 @@ def dot_product(processor: Processor, weights: np.ndarray) -> DotProduct | None:
 def dot_product_int16(processor: Processor) -> DotProduct | None:
     """The one whose weights are int16 as well, if a processor has any."""
     size = pmaddwd.vector_bytes(processor)
-    return None if size is None else _pmaddwd(processor, size, "int16")
+    if size is not None:
+        return _pmaddwd(processor, size, "int16")
+    if not neon_pairs.available(processor):
+        return None
+    intrinsic, reduced = partial(neon_lanes.dot, arm64=processor.doubles), (neon_lanes.CHANNELS, 1)
+    made = partial(DotProduct, registers=processor.registers, vector_bytes=neon_lanes.BYTES, share=5 / 8)
+    return made("smlal.s16", intrinsic, products=4, reduced=reduced, operand="int16", weight_bytes=2, inputs=1)
 
 
 def dot_product_of(tag: str, processor: Processor) -> DotProduct:
@@ -143,4 +159,5 @@ def dot_product_of(tag: str, processor: Processor) -> DotProduct:
 def _pmaddwd(processor: Processor, size: int, weights: str) -> DotProduct:
     """Two instructions for half as many products as a vector has bytes."""
     intrinsic = partial(pmaddwd.dot, size, weights)
-    return DotProduct("pmaddwd", intrinsic, processor.registers, size, size / 4, (pmaddwd.PAIR,), operand="int16")
+    made = partial(DotProduct, registers=processor.registers, vector_bytes=size, reduced=(pmaddwd.PAIR,), fused=False)
+    return made("pmaddwd", intrinsic, products=size / 4, operand="int16", weight_bytes=2, inputs=1)

@@ -70,9 +70,9 @@ def widen(kind: str, value: Expr, *, signed: bool = False) -> Call:
     return Call("llvm.widen", (kind, "signed" if signed else "unsigned", value), "handle")
 
 
-def lanes_of(value: Expr, first: int, count: int) -> Call:
-    """The lanes ``first`` ... ``first + count - 1`` of a vector of these calls."""
-    return Call("llvm.lanes", (value, IntImm(first, "int64"), IntImm(count, "int64")), "handle")
+def lanes_of(value: Expr, first: int, count: int, step: int = 1) -> Call:
+    """The lanes ``first``, ``first + step`` ... of a vector of these calls, so many; with step 0 copies of one."""
+    return Call("llvm.lanes", (value, *(IntImm(number, "int64") for number in (first, count, step))), "handle")
 
 
 def pointer(address: Expr) -> Call:
@@ -123,9 +123,9 @@ def emit(emitter: FunctionEmitter, call: Call) -> Any:
         extend = b.sext if args[1] == "signed" else b.zext
         return extend(emitter.expr(_expr(args[2])), _type(_text(args[0])))
     if call.name == "llvm.lanes":
-        value, first, count = args
-        assert isinstance(first, IntImm) and isinstance(count, IntImm)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), count.value), [*range(first.value, first.value + count.value)])
+        value, *numbers = args
+        first, count, step = (number.value for number in numbers if isinstance(number, IntImm))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), count), [first + step * i for i in range(count)])
         whole = emitter.expr(_expr(value))
         return b.shuffle_vector(whole, ir.Constant(whole.type, ir.Undefined), mask)
     if call.name == "llvm.pointer":
