@@ -19,6 +19,7 @@ from compiler.backend.cpu.expressions import expression
 from compiler.backend.cpu.int8_layouts import Int8Layouts
 from compiler.backend.cpu.layouts import BlockedLayouts
 from compiler.backend.cpu.lowered import Lowered, described, lowered
+from compiler.backend.cpu.next_block import fetch_next_blocks
 from compiler.backend.cpu.processor import Processor
 from compiler.backend.cpu.rows import are_rows
 from compiler.backend.cpu.schedules import schedule_group
@@ -38,7 +39,7 @@ from compiler.te.tensor import Tensor, placeholder
 from compiler.tune.declaration import Declaration, declare_choices
 from compiler.tune.space import ConfigSpace, Knobs
 
-_PASSES = (Pass("unswitch", unswitch),)
+_PASSES = (Pass("unswitch", unswitch), Pass("fetch_next_blocks", fetch_next_blocks))
 _Expressions = tuple[dict[Value, Tensor], list[Tensor]]
 _NOT_IN_NAME = re.compile(r"\W+", re.ASCII)
 
@@ -152,6 +153,16 @@ class CpuTarget(Target):
             for name, shape, dtype in known.facts.params[len(args) :]
         ]
         return CpuKernel(known.facts.name, known, [*args, *workspaces], tables, workspaces)
+
+    def loops(self, group: FusedGroup) -> PrimFunc:
+        """The group's loops before any pass: tensors with their dimensions, loops that will be written out still loops.
+        What cost models look at (`compiler.tune.features`)."""
+        knobs = self._decisions(group)
+        tensors, outputs = self._expressions(group, knobs)
+        args, _ = _arguments(group, outputs, tensors)
+        schedule = schedule_group(outputs, self.processor, knobs)
+        context = PassContext(verify=False, until="make_loops")
+        return lower(schedule, [tensors[value] for value in args], "loops", context=context)
 
     def space(self, group: FusedGroup) -> ConfigSpace | None:
         """The schedules that the group's template offers, or that are drawn from its expressions if it reduces and has
