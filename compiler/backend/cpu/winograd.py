@@ -24,6 +24,8 @@ from compiler.te.tensor import sum as te_sum
 WINOGRAD = "cpu.winograd"
 #: names of the stages, front to back
 INPUT_ROWS, INPUT, PRODUCTS, OUTPUT_ROWS = "input_rows", "input_transform", "products", "output_rows"
+# Of what a core reads from memory alone, how much it does beside another one; and how many times that from its cache.
+_SHARED, _CACHED = 0.7, 4
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,10 @@ def cycles(
 
 
 def _with_weights(products: float, weights: int, processor: Processor) -> float:
-    """Cycles of products and of bringing in weights that the second cache does not keep from one inference to the next:
-    both at once where the weights are asked for ahead."""
-    stream = (
-        weights / (4 * processor.stream_bytes_per_cycle)
-        + max(0, weights - (4 << 20)) / processor.stream_bytes_per_cycle
-    )
+    """Cycles of products and of bringing in weights: both at once where the weights are asked for ahead. What the
+    second cache does not hold comes from memory in every inference, since the weights of other layers come between."""
+    rate = processor.stream_bytes_per_cycle
+    stream = weights / (_SHARED * rate if weights > processor.l2_bytes else _CACHED * rate)
     return max(products, stream) if processor.fetches_ahead else products + stream
 
 
