@@ -33,7 +33,7 @@ from compiler.tune.space import ConfigSpace
 from compiler.tune.timing import KernelSeconds
 from compiler.tune.tuner import Task, measured_costs
 from vdla.models.layers import layer_model
-from vdla.tune.cpu import CpuGroup, KernelJob, LoadedStep, groups_of, kernel_job, kernel_of, reference_group
+from vdla.tune.cpu import CpuGroup, KernelJob, LoadedStep, groups_of, kernel_job, loops_of, reference_group
 from vdla.tune.kernels import key_of, machine_key
 
 PICTURE = Path(__file__).with_name("tuning_cpu.png")
@@ -123,11 +123,11 @@ def model_rows(layer: str, group: CpuGroup, known: dict[int, float]) -> list[lis
     points = rng.permutation([p for p, cost in known.items() if np.isfinite(cost)])[:TESTED].tolist()
     train, test = points[: len(points) // 2], points[len(points) // 2 :]
 
-    def lowered(point: int) -> PrimFunc:
-        return kernel_of(group, point).func
+    def loops(point: int) -> PrimFunc:
+        return loops_of(group, point)
 
     rows: list[list[object]] = []
-    features: dict[str, Features] = {"knobs": KnobFeatures(group.space), "loops": ProgramFeatures(lowered)}
+    features: dict[str, Features] = {"knobs": KnobFeatures(group.space), "loops": ProgramFeatures(loops)}
     for name, columns in features.items():
         for objective in OBJECTIVES:
             model = XGBoostModel(objective)

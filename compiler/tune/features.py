@@ -12,6 +12,7 @@ its knobs has the features of thousands of candidates without lowering one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -42,7 +43,7 @@ SAMPLES = tuple(4**k for k in range(9))
 """Numbers of executions at which touched elements and reuse are sampled."""
 
 ACCESSES = 24
-"""Accesses of a program that have features; further ones have none."""
+"""Accesses of a program that have features; of more, those that are executed most often."""
 
 _PER_ACCESS = 4 + 2 * len(SAMPLES)
 _KINDS = LOOP_KINDS[1:]  # how a loop is annotated: serial ones are not
@@ -170,6 +171,11 @@ class _Access:
     loops: tuple[For, ...]
     launches: int
 
+    @property
+    def executed(self) -> int:
+        """How often."""
+        return math.prod(loop.extent for loop in self.loops)
+
 
 @dataclass
 class _Walk:
@@ -208,11 +214,16 @@ def _touched(stmt: Stmt) -> Iterator[tuple[Buffer, tuple[Expr, ...]]]:
 
 
 def program_table(func: PrimFunc) -> LoopTable:
-    """The table of one lowered program (best as ``make_loops`` leaves it: buffers with their dimensions, threads as
-    loops).  An index that is not affine counts as running through all values that its loops can give it."""
+    """The table of one program as ``make_loops`` leaves it: buffers with their dimensions, threads and what is to be
+    written out as loops.  After the passes that follow, neighbouring elements and reuse do not show any more: buffers
+    are flat, and a tile in registers is hundreds of accesses.
+
+    An index that is not affine counts as running through all values that its loops can give it.
+    """
     walk = _Walk()
     walk.visit(func.body, (), 1, 0)
-    accesses = sorted(walk.accesses, key=lambda access: access.buffer.name)[:ACCESSES]
+    kept = sorted(range(len(walk.accesses)), key=lambda k: -walk.accesses[k].executed)[:ACCESSES]
+    accesses = sorted((walk.accesses[k] for k in sorted(kept)), key=lambda access: access.buffer.name)
     loops = max((len(a.loops) for a in accesses), default=0)
     dims = max((len(a.buffer.shape) for a in accesses), default=0)
     shape = (1, len(accesses))
@@ -259,10 +270,7 @@ def global_bytes(func: PrimFunc) -> int:
     total = 0
     for access in walk.accesses:
         if access.buffer.scope == "global":
-            count = 1
-            for loop in access.loops:
-                count *= loop.extent
-            total += count * ITEM_BYTES[access.buffer.dtype]
+            total += access.executed * ITEM_BYTES[access.buffer.dtype]
     return total
 
 

@@ -22,6 +22,7 @@ from compiler.backend.cpu.target import CpuKernel
 from compiler.backend.llvm import host_features
 from compiler.errors import CompileError
 from compiler.graph.fuse import FusedGroup
+from compiler.ir import PrimFunc
 from compiler.tune.database import Database, Record
 from compiler.tune.features import KnobFeatures
 from compiler.tune.measure import Measurer, ProcessMeasurer
@@ -131,10 +132,19 @@ class _FixedKnobs:
         return self._knobs
 
 
+def _target_of(tuned: CpuGroup, point: int) -> CpuTarget:
+    return CpuTarget(tuned.target.name, tuned.target.processor, _FixedKnobs(ConfigEntity(tuned.space, point)))
+
+
 def kernel_of(tuned: CpuGroup, point: int) -> CpuKernel:
     """The lowered kernel of a point of the group's space."""
-    target = CpuTarget(tuned.target.name, tuned.target.processor, _FixedKnobs(ConfigEntity(tuned.space, point)))
-    return target.compile(tuned.group)
+    return _target_of(tuned, point).compile(tuned.group)
+
+
+def loops_of(tuned: CpuGroup, point: int) -> PrimFunc:
+    """The loops of a point of the group's space, for `compiler.tune.features`: made in milliseconds, where the lowered
+    kernel takes tenths of a second, and what a cost model can compare."""
+    return _target_of(tuned, point).loops(tuned.group)
 
 
 def kernel_job(tuned: CpuGroup, point: int) -> KernelJob:

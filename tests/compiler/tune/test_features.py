@@ -11,6 +11,7 @@ from compiler.ir import PrimFunc
 from compiler.lower import PassContext, lower
 from compiler.tune.declaration import declare
 from compiler.tune.features import (
+    ACCESSES,
     FEATURES,
     SAMPLES,
     KnobFeatures,
@@ -76,6 +77,20 @@ def test_indices_that_are_not_affine() -> None:
     func = lower(te.create_schedule(b), [a, b], context=PassContext(until="make_loops"))
     assert np.isfinite(program_features(func)).all()
     assert program_table(func).steps[0, 0, 0].tolist() == [4, 1]
+
+
+def test_of_many_accesses_those_in_the_innermost_loops_have_features() -> None:
+    a, b = (te.placeholder((N, K), "float32", name) for name in ("cold", "zero_and_hot"))
+    cold = te.compute((N,), lambda i: sum((a[i, k] for k in range(ACCESSES)), a[i, 0]), "a_first")
+    k = te.reduce_axis(K, "k")
+    hot = te.compute((N, N), lambda i, j: te.sum(b[i, k] * b[j, k] * cold[i], axis=k), "hot")
+    s = te.create_schedule(hot)
+    table = program_table(lower(s, [a, b, hot], context=PassContext(until="make_loops")))
+    assert table.extents.shape[1] == ACCESSES
+    executed = table.extents[0].prod(axis=1).tolist()
+    assert executed.count(N * N * K) == 4 and table.sizes[0, np.array(executed) == N * N * K].tolist() == [
+        [N, 1], [N, N], [N, K], [N, K]
+    ]  # fmt: skip
 
 
 def test_global_bytes() -> None:

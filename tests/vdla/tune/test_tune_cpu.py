@@ -15,13 +15,14 @@ import vdla
 from compiler.backend.cpu import CpuTarget
 from compiler.tune.database import Database, Record
 from compiler.tune.errors import DatabaseError
+from compiler.tune.features import program_features
 from compiler.tune.timing import KernelSeconds
 from runtime.executor import Executor
 from vdla.cli import run_cli
 from vdla.errors import UsageError
 from vdla.models.layers import CONVOLUTIONS, DEPTHWISE, layer_model
 from vdla.resolve import random_inputs
-from vdla.tune.cpu import LoadedStep, groups_of, kernel_job
+from vdla.tune.cpu import LoadedStep, groups_of, kernel_job, loops_of
 from vdla.tune.kernels import CHOSEN, TARGET, key_of, machine_key
 
 
@@ -97,6 +98,17 @@ def test_an_operator_without_a_template(tmp_path: Path, capsys: pytest.CaptureFi
     np.testing.assert_allclose(got, powers / powers.sum(-1, keepdims=True), rtol=1e-5)
     assert run_cli(["run", str(model), "--target", "cpu", "--db", str(path)]) == 0
     assert "tuned: 1 of 1 operators" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("layer", ["C12", "D9"])
+def test_features_tell_schedules_apart(layer: str) -> None:
+    """Also those of Winograd, the code of which has hundreds of accesses: features are of loops, not of that."""
+    tuned = next(g for g in groups_of(layer_model(layer)) if any(node.op == "conv2d" for node in g.group.nodes))
+    points = [int(p) for p in np.random.default_rng(0).choice(tuned.space.valid_indices(), 24, replace=False)]
+    loops = [loops_of(tuned, point) for point in points]
+    assert max(len(buffer.shape) for func in loops for buffer in func.params) > 1
+    rows = {program_features(func).tobytes() for func in loops}
+    assert len(rows) > 0.7 * len({repr(func) for func in loops})
 
 
 def recorded(path: Path, model: Any, changes: dict[str, object]) -> Database:
