@@ -97,16 +97,21 @@ def test_quantised_model_needs_no_samples(tmp_path: Path) -> None:
 
 
 def test_int8_on_the_cpu(tmp_path: Path) -> None:
-    """A float network made int8 gives on a CPU what it gives on the accelerator, to the bit."""
+    """A float network made int8 gives on a CPU what it gives on the accelerator; but for the softmax, a kernel with the
+    conversion to floats here, to the bit."""
+
+    def alike(a: np.ndarray, b: np.ndarray) -> bool:
+        return np.allclose(a, b, rtol=1e-6, atol=0)
+
     path = tmp_path / "m.vdla"
     assert run_cli(["compile", "mlp", "--target", "cpu", "--int8", "-o", str(path)]) == 0
     x = np.random.default_rng(3).standard_normal((1, 1, 28, 28), dtype=np.float32)
     got = Artifact.load(path).run(x)["y"]
-    assert np.array_equal(got, vdla.compile("mlp", config="tiny").run(x)["y"])
-    assert not np.array_equal(got, vdla.compile("mlp", target="cpu").run(x)["y"])
+    assert alike(got, vdla.compile("mlp", config="tiny").run(x)["y"])
+    assert not alike(got, vdla.compile("mlp", target="cpu").run(x)["y"])
     calibrated = vdla.compile("mlp", target="cpu", integer=True, calibration=[{"x": x}]).run(x)["y"]
-    assert not np.array_equal(calibrated, got)
-    assert np.array_equal(calibrated, vdla.compile("mlp", config="tiny", calibration=[{"x": x}]).run(x)["y"])
+    assert not alike(calibrated, got)
+    assert alike(calibrated, vdla.compile("mlp", config="tiny", calibration=[{"x": x}]).run(x)["y"])
 
 
 def test_commands_make_networks_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
