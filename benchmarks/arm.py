@@ -29,7 +29,18 @@ TITLE = "ARM: instructions under emulation"
 PLATFORMS = ("arm64", "armv7")
 DOT_PRODUCT = "arm64:cortex-a76"
 LAYERS = ("C2", "C6", "C9", "C12", *[f"D{i}" for i in range(1, 10)])
-NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm", "digits", "resnet_tiny", "mobile_tiny")
+NETWORKS = (
+    "resnet18",
+    "resnet50",
+    "mobilenet",
+    "dqn",
+    "dcgan",
+    "lstm_lm",
+    "transformer",
+    "digits",
+    "resnet_tiny",
+    "mobile_tiny",
+)
 # Those of the kit's networks that are also made int8 here.
 INTEGER = ("resnet18", "mobilenet", "digits", "resnet_tiny", "mobile_tiny")
 

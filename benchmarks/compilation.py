@@ -19,7 +19,7 @@ from vdla import models
 
 MEMORY = "Static memory plans on the CPU"
 TIMES = "Compilation time on the CPU"
-NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm")
+NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm", "transformer")
 
 
 def memory(names: tuple[str, ...]) -> str:

@@ -25,7 +25,7 @@ from vdla.driver import CompileOptions, compile_model
 from vdla.models import MODELS
 from vdla.models.layers import CONVOLUTIONS, DEPTHWISE, layer_model
 
-NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm")
+NETWORKS = ("resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm", "transformer")
 _THREADS = (1, 2)
 
 

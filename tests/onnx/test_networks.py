@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dqn": {"image": 44},
     "dcgan": {"width": 4, "latent": 8},
     "lstm_lm": {"steps": 5, "batch": 2, "vocabulary": 50, "width": 12},
+    "transformer": {"tokens": 17, "width": 24, "heads": 3, "layers": 2, "batch": 2},
 }
 
 

@@ -9,6 +9,7 @@ from vdla.models.lstm import lstm_lm, tokens
 from vdla.models.mobilenet import mobilenet
 from vdla.models.resnet import resnet18, resnet50, resnet_tiny
 from vdla.models.small import mlp, mobile_tiny
+from vdla.models.transformer import transformer
 
 MODELS = {
     "resnet18": resnet18,
@@ -17,6 +18,7 @@ MODELS = {
     "dqn": dqn,
     "dcgan": dcgan,
     "lstm_lm": lstm_lm,
+    "transformer": transformer,
     "resnet_tiny": resnet_tiny,
     "mobile_tiny": mobile_tiny,
     "mlp": mlp,
@@ -39,4 +41,5 @@ __all__ = [
     "resnet18",
     "resnet50",
     "resnet_tiny",
+    "transformer",
 ]

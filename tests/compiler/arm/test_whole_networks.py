@@ -13,7 +13,7 @@ from vdla.deploy import deploy
 
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet", "dqn", "dcgan", "lstm_lm", "transformer"])
 def test_outputs_are_the_reference(name: str, platform: str, tmp_path: Path) -> None:
     model = models.MODELS[name]()
     deployed = deploy(model, tmp_path / "model.so", platform=platform)
