@@ -157,7 +157,15 @@ def dot_product_of(tag: str, processor: Processor) -> DotProduct:
 
 
 def _pmaddwd(processor: Processor, size: int, weights: str) -> DotProduct:
-    """Two instructions for half as many products as a vector has bytes."""
+    """Two instructions for half as many products as a vector has bytes; sums of shorter vectors than the longest have a
+    unit of their own beside the two that multiply."""
     intrinsic = partial(pmaddwd.dot, size, weights)
     made = partial(DotProduct, registers=processor.registers, vector_bytes=size, reduced=(pmaddwd.PAIR,), fused=False)
-    return made("pmaddwd", intrinsic, products=size / 4, operand="int16", weight_bytes=2, inputs=1)
+    return made(
+        "pmaddwd",
+        intrinsic,
+        products=size / 4 if size == 64 else 3 * size / 8,
+        operand="int16",
+        weight_bytes=2,
+        inputs=1,
+    )
