@@ -1,7 +1,7 @@
 """Versions of tuning records: digests of the sources that a cost follows from, and of nothing else.
 
-What tuning itself consists of - spaces, searches, models - is not among them: it decides which schedules are measured,
-not what they cost. Neither is what only decides which operators there are (front end, graph, quantisation), since a
+What tuning itself consists of - searches, cost models, this database - is not among them: it decides which schedules
+are measured, not what they cost. Neither is what only decides which operators there are (front end, graph, quantisation), since a
 record's workload says which operator it is of.
 """
 
@@ -31,12 +31,15 @@ KERNELS = (
 )
 """What a processor's kernel and its time follow from."""
 
+_CODE = ("affine", "dma", "emit", "fold", "in_place", "intrinsics", "layout", "program", "schedule_loads", "stream")
+
 CYCLES = (
     *_LOWERING,
     *(f"hw/{name}.py" for name in ("config", "dependence", "footprint", "isa", "timing", "words")),
     "sim/cycle",
     "sim/program.py",
-    "vdla/target",
+    "vdla/target/ops",
+    *(f"vdla/target/{name}.py" for name in _CODE),
     "vdla/tune/simulate.py",
 )
 """What the program of an operator on VDLA and its cycles follow from."""

@@ -69,6 +69,7 @@ def versions(kit: Path) -> Iterator[Callable[[], tuple[str, str]]]:
         ("compiler/tune/cost_model.py", (False, False)),
         ("compiler/frontend/onnx_ops.py", (False, False)),
         ("compiler/graph/passes/__init__.py", (False, False)),
+        ("vdla/target/graph_passes.py", (False, False)),
         ("vdla/cli/tune.py", (False, False)),
         ("vdla/__init__.py", (False, False)),
         ("hw/rtl/gemm.py", (False, False)),
@@ -104,6 +105,7 @@ WITHOUT_EFFECT = (
     "runtime/__init__.py", "runtime/errors.py", "runtime/tiles.py",
     "sim/__init__.py", "sim/functional.py", "sim/kernels.py", "sim/state.py",  # the bits
     "sim/jit.py", "sim/jit_codegen.py",  # how fast it simulates
+    "vdla/target/__init__.py", "vdla/target/errors.py",
     "vdla/tune/templates.py",  # which tiles are tried
 )  # fmt: skip
 
