@@ -1,8 +1,8 @@
 """Versions of tuning records: digests of the sources that a cost follows from, and of nothing else.
 
-What tuning itself consists of - searches, cost models, this database - is not among them: it decides which schedules
-are measured, not what they cost. Neither is what only decides which operators there are (front end, graph, quantisation), since a
-record's workload says which operator it is of.
+What tuning itself consists of - searches, cost models, the database - is not among them: it decides which schedules are
+measured, not what they cost. Neither is what only decides which operators there are (front end, graph, quantisation),
+since a record's workload says which operator it is of.
 """
 
 from __future__ import annotations
