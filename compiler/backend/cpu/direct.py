@@ -21,6 +21,9 @@ CODE_SIZE = 256
 _HELD_BYTES = 32 << 10
 _REDUCTIONS = {"window inside": "chw", "channels inside": "hwc"}
 _INPUT_PARTS = (1, 4)
+# A padded input of which a tile of channels reads each vector so often is copied: each time a choice at the load costs
+# as much, but a copy waits for all threads, and moves rows from one's cache to another's.
+_READ_AGAIN = 4
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ def schedule_direct(schedule: Schedule, conv: Stage, out: Stage, processor: Proc
 
 def _ask(conv: Stage, out: Stage, source: Stage | None, processor: Processor, knobs: Knobs) -> Decisions:
     _, blocks, height, width, lanes = conv.tensor.shape
-    channels, kh, _, *block = [axis.extent for axis in _reduce_axes(conv)]
-    window = kh * _reduce_axes(conv)[2].extent > 1
+    channels, kh, kw, *block = [axis.extent for axis in _reduce_axes(conv)]
+    window = kh * kw > 1
     rows, columns = out.tensor.shape[2:4]
     fitting = tiles_to_try(blocks, height, width, processor)
 
@@ -103,6 +106,11 @@ def _ask(conv: Stage, out: Stage, source: Stage | None, processor: Processor, kn
     unrolls = (LANES, 1) if processor.by_lane else (1, 4)
     unroll = knobs.choice("unroll", [u for u in unrolls if (block or [1])[0] % u == 0])
     times = ("before", "with its rows", "at the load") if source is not None else ("before",)
+    if source is not None and not processor.by_lane:
+        reads = math.prod((kh, kw, height, width)) / math.prod(source.tensor.shape[2:4])
+        # Few channels, which are not in blocks, would be copied element by element.
+        if reads < _READ_AGAIN or not block:
+            times = ("at the load", *times[:2])
     padding = knobs.choice("padding", times)
 
     def holds(at: Values) -> bool:
