@@ -10,6 +10,7 @@ from compiler import te
 from compiler.errors import ShapeError
 from compiler.graph.ir import Graph, Node, Rewriter, Value, rewrite
 from compiler.graph.pass_manager import GraphPass
+from compiler.graph.passes.simplify import remove_identities
 from compiler.ir import Expr
 from compiler.ops import Pattern, TensorType, get_op
 from compiler.ops.compute import register_compute
@@ -97,6 +98,41 @@ def dense_as_convolution(graph: Graph) -> Graph:
     return rewrite(graph, visit)
 
 
+def rows_as_pixels(cfg: Config, graph: Graph) -> Graph:
+    """requantize(dense(x [N,K])) of more rows than the machine has lanes for images becomes a 1x1 convolution of as few
+    images as fill those, whose pixels are the rows: a tile of them shares the weights that it loads."""
+    lanes = cfg.batch
+
+    def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
+        dense = inputs[0].producer if node.op == "requantize" else None
+        if dense is None or dense.op != "dense" or len(dense.inputs) != 2 or dense.inputs[1].const is None:
+            return None
+        x, w = dense.inputs
+        (rows, depth), outputs = x.shape, w.shape[0]
+        if rows <= lanes or rows % lanes:
+            return None
+        new, out, pixels = rewriter.graph, node.output, rows // lanes
+
+        def move(value: Value, op: str, **attrs: object) -> Value:
+            return new.op(op, [value], attrs, name=f"{node.name}.{op}", quant=value.quant)
+
+        x = move(move(x, "reshape", shape=(pixels, lanes, depth)), "transpose", perm=(1, 2, 0))
+        x = move(x, "reshape", shape=(lanes, depth, pixels, 1))
+        assert dense.inputs[1].const is not None
+        kernel = new.const(dense.inputs[1].const.reshape(outputs, depth, 1, 1), f"{w.name}.kernel")
+        sums = new.op("conv2d", [x, kernel], {"strides": (1, 1)}, name=dense.name, output=f"{dense.output.name}.conv")
+        y = new.op(
+            "requantize", [sums, inputs[1]], node.attrs, name=node.name, output=f"{out.name}.pixels", quant=out.quant
+        )
+        y = move(move(y, "reshape", shape=(lanes, outputs, pixels)), "transpose", perm=(2, 0, 1))
+        return new.op(
+            "reshape", [y], {"shape": out.shape}, name=f"{node.name}.rows", output=out.name, origin=out.origin,
+            quant=out.quant,
+        )  # fmt: skip
+
+    return remove_identities(rewrite(graph, visit))
+
+
 def image_convolution(cfg: Config, graph: Graph) -> Graph:
     """The first convolution, when its image has few channels, reads the image as rows of pixels.
 
@@ -131,5 +167,6 @@ def vdla_passes(cfg: Config) -> list[GraphPass]:
     """The passes in order."""
     return [
         GraphPass("dense_as_convolution", dense_as_convolution),
+        GraphPass("rows_as_pixels", lambda graph: rows_as_pixels(cfg, graph)),
         GraphPass("image_convolution", lambda graph: image_convolution(cfg, graph)),
     ]

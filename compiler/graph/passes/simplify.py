@@ -9,7 +9,8 @@ from compiler.graph.ir import Graph, Node, Rewriter, Value, remove_dead, rewrite
 
 
 def remove_identities(graph: Graph) -> Graph:
-    """Drop identity (dropout included), reshapes to the same shape, unlimited clips, identity transposes."""
+    """Drop identity (dropout included), reshapes to the same shape, unlimited clips, identity transposes; of reshapes
+    in a row, and of transposes, one is left or none."""
 
     def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
         x = inputs[0] if inputs else None
@@ -21,8 +22,16 @@ def remove_identities(graph: Graph) -> Graph:
             return x if node.attrs["low"] == float("-inf") and node.attrs["high"] == float("inf") else None
         if node.op == "transpose" and tuple(node.attrs["perm"]) == tuple(range(len(x.shape))):
             return x
-        if node.op == "reshape" and x.producer is not None and x.producer.op == "reshape":
-            return rewriter.copy(node, [x.producer.inputs[0]])
+        before = x.producer
+        if node.op == "reshape" and before is not None and before.op == "reshape":
+            source = before.inputs[0]
+            return source if source.shape == node.output.shape else rewriter.copy(node, [source])
+        if node.op == "transpose" and before is not None and before.op == "transpose":
+            source = before.inputs[0]
+            perm = tuple(before.attrs["perm"][axis] for axis in node.attrs["perm"])
+            if perm == tuple(range(len(perm))):
+                return source
+            return _in_place_of(node, rewriter, node, [source], perm=perm)
         return None
 
     return rewrite(graph, visit)
