@@ -108,6 +108,13 @@ class CpuTarget(Target):
                 return f"'{value.name}' is empty: shape {value.shape}"
         return None
 
+    def supports_group(self, group: FusedGroup) -> str | None:
+        """None, or that two moves of floats go faster apart: of blocks to lines, and then of lines as they are. As one
+        they would divide for every element."""
+        if group.output.dtype == "float32" and [node.op for node in group.nodes] == ["layout_transform", "reshape"]:
+            return "a layout change and a flattening are faster apart"
+        return None
+
     def fuses_rows(self, group: FusedGroup) -> bool:
         """Layer normalisations and their kind are one kernel where vectors fit their rows."""
         return are_rows(group)

@@ -14,12 +14,13 @@ from compiler.backend.cpu import CpuTarget, compile_kernels, symbol_of
 from compiler.errors import CodegenError, CompileError, GraphError
 from compiler.graph.fuse import fuse
 from compiler.graph.ir import Graph
+from compiler.graph.partition import partition
 from compiler.lower import PassContext
 from compiler.ops import OpDef, Pattern, register
 from compiler.ops.compute import compute_of, has_compute, register_compute
 from compiler.ops.compute import registry as compute_registry
 from compiler.ops.registry import _REGISTRY
-from tests.compiler.cpu.harness import check, compile_graph
+from tests.compiler.cpu.harness import check, compile_graph, execute
 
 
 @pytest.fixture
@@ -132,3 +133,24 @@ def test_other_architectures() -> None:
     graph.mark_output(graph.op("relu", [graph.input("x", (40,), "float32")]))
     image = compile_kernels(compile_graph(graph), target_triple="armv7-unknown-linux-gnueabihf", cpu="cortex-a9")
     assert image[:4] == b"\x7fELF" and image[18] == 40  # e_machine: ARM
+
+
+def test_a_layout_change_and_a_flattening_stay_apart() -> None:
+    """Together they would divide for each element; a kernel that computes as well takes both in."""
+    rng = np.random.default_rng(8)
+    for more, expected in (([], ["layout_transform", "reshape"]), (["relu"], ["layout_transform reshape relu"])):
+        graph = Graph("flat")
+        x = graph.input("x", (1, 32, 7, 7), "float32")
+        x.layout = "NCHW16c"
+        value = graph.op("layout_transform", [x], {"source": "NCHW16c", "target": "NCHW"})
+        value = graph.op("reshape", [value], {"shape": (1, 32 * 49)})
+        for op in more:
+            value = graph.op(op, [value])
+        graph.mark_output(value)
+        target = CpuTarget()
+        groups = partition(graph, [target])
+        assert [" ".join(node.op for node in group.nodes) for group in groups] == expected
+        array = rng.normal(size=(1, 32, 7, 7)).astype(np.float32)
+        (got,) = execute([target.compile(group) for group in groups], graph, {"x": array})
+        flat = array.reshape(1, -1)
+        assert np.array_equal(got, np.maximum(flat, 0) if more else flat)
