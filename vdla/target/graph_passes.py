@@ -73,27 +73,14 @@ def dense_as_convolution(graph: Graph) -> Graph:
     unpacked to be flattened."""
 
     def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
-        dense = inputs[0].producer if node.op == "requantize" else None
-        if dense is None or dense.op != "dense" or len(dense.inputs) != 2:
-            return None
-        flat, w = dense.inputs
-        reshape = flat.producer
-        if reshape is None or reshape.op != "reshape" or w.const is None:
+        dense = _requantized_dense(node, inputs)
+        reshape = None if dense is None else dense.inputs[0].producer
+        if dense is None or reshape is None or reshape.op != "reshape":
             return None
         x = reshape.inputs[0]
-        if len(x.shape) != 4 or flat.shape[0] != x.shape[0]:
+        if len(x.shape) != 4 or dense.inputs[0].shape[0] != x.shape[0]:
             return None
-        new = rewriter.graph
-        kernel = new.const(w.const.reshape(w.shape[0], *x.shape[1:]), f"{w.name}.kernel")
-        acc = new.op("conv2d", [x, kernel], {"strides": (1, 1)}, name=dense.name, output=f"{dense.output.name}.conv")
-        out = node.output
-        value = new.op(
-            "requantize", [acc, inputs[1]], node.attrs, name=node.name, output=f"{out.name}.conv", quant=out.quant
-        )
-        return new.op(
-            "reshape", [value], {"shape": out.shape}, name=f"{node.name}.flat", output=out.name, origin=out.origin,
-            quant=out.quant,
-        )  # fmt: skip
+        return _shaped(rewriter, node, _convolved(rewriter, node, inputs[1], dense, x, x.shape[2:]))
 
     return rewrite(graph, visit)
 
@@ -104,33 +91,51 @@ def rows_as_pixels(cfg: Config, graph: Graph) -> Graph:
     lanes = cfg.batch
 
     def visit(rewriter: Rewriter, node: Node, inputs: list[Value]) -> Value | None:
-        dense = inputs[0].producer if node.op == "requantize" else None
-        if dense is None or dense.op != "dense" or len(dense.inputs) != 2 or dense.inputs[1].const is None:
+        dense = _requantized_dense(node, inputs)
+        if dense is None:
             return None
-        x, w = dense.inputs
-        (rows, depth), outputs = x.shape, w.shape[0]
+        x = dense.inputs[0]
+        (rows, depth), (_, outputs) = x.shape, node.output.shape
         if rows <= lanes or rows % lanes:
             return None
-        new, out, pixels = rewriter.graph, node.output, rows // lanes
+        pixels = rows // lanes
 
         def move(value: Value, op: str, **attrs: object) -> Value:
-            return new.op(op, [value], attrs, name=f"{node.name}.{op}", quant=value.quant)
+            return rewriter.graph.op(op, [value], attrs, name=f"{node.name}.{op}", quant=value.quant)
 
         x = move(move(x, "reshape", shape=(pixels, lanes, depth)), "transpose", perm=(1, 2, 0))
         x = move(x, "reshape", shape=(lanes, depth, pixels, 1))
-        assert dense.inputs[1].const is not None
-        kernel = new.const(dense.inputs[1].const.reshape(outputs, depth, 1, 1), f"{w.name}.kernel")
-        sums = new.op("conv2d", [x, kernel], {"strides": (1, 1)}, name=dense.name, output=f"{dense.output.name}.conv")
-        y = new.op(
-            "requantize", [sums, inputs[1]], node.attrs, name=node.name, output=f"{out.name}.pixels", quant=out.quant
-        )
-        y = move(move(y, "reshape", shape=(lanes, outputs, pixels)), "transpose", perm=(2, 0, 1))
-        return new.op(
-            "reshape", [y], {"shape": out.shape}, name=f"{node.name}.rows", output=out.name, origin=out.origin,
-            quant=out.quant,
-        )  # fmt: skip
+        y = _convolved(rewriter, node, inputs[1], dense, x, (1, 1))
+        y = move(y, "reshape", shape=(lanes, outputs, pixels))
+        return _shaped(rewriter, node, move(y, "transpose", perm=(2, 0, 1)))
 
     return remove_identities(rewrite(graph, visit))
+
+
+def _requantized_dense(node: Node, inputs: Sequence[Value]) -> Node | None:
+    """The dense layer with a constant weight that a visited requantize reads."""
+    dense = inputs[0].producer if node.op == "requantize" else None
+    if dense is None or dense.op != "dense" or len(dense.inputs) != 2:
+        return None
+    return None if dense.inputs[1].const is None else dense
+
+
+def _convolved(rewriter: Rewriter, node: Node, params: Value, dense: Node, x: Value, kernel: Sequence[int]) -> Value:
+    """The visited requantize of a dense layer as that of a convolution of x with the same weights as [O,C,*kernel]."""
+    new, out, w = rewriter.graph, node.output, dense.inputs[1]
+    assert w.const is not None
+    weight = new.const(w.const.reshape(w.shape[0], x.shape[1], *kernel), f"{w.name}.kernel")
+    sums = new.op("conv2d", [x, weight], {"strides": (1, 1)}, name=dense.name, output=f"{dense.output.name}.conv")
+    return new.op("requantize", [sums, params], node.attrs, name=node.name, output=f"{out.name}.conv", quant=out.quant)
+
+
+def _shaped(rewriter: Rewriter, node: Node, value: Value) -> Value:
+    """A value that stands for the visited node's, in its shape and under its name."""
+    out = node.output
+    return rewriter.graph.op(
+        "reshape", [value], {"shape": out.shape}, name=f"{node.name}.flat", output=out.name, origin=out.origin,
+        quant=out.quant,
+    )  # fmt: skip
 
 
 def image_convolution(cfg: Config, graph: Graph) -> Graph:

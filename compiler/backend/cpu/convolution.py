@@ -20,6 +20,7 @@ from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar, Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
+from compiler.te.tiling import divisor
 from compiler.tune.space import Knobs
 
 #: the tag of a dense convolution's stage
@@ -161,7 +162,7 @@ def schedule_padding(schedule: Schedule, unrolled: bool = False) -> None:
             n, c, h, w, lane = stage.op.axis
             stage.vectorize(lane)
             if unrolled:
-                _, inside = stage.split(w, factor=max(d for d in range(1, 9) if w.extent % d == 0))
+                _, inside = stage.split(w, factor=divisor(w.extent, 8))
                 stage.unroll(inside)
             parallelize(stage, [n, c, h])
         elif stored and stage.tensor.ndim == 4:

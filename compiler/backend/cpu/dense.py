@@ -13,6 +13,7 @@ from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, Tensor, compute, reduce_axis
 from compiler.te.tensor import sum as te_sum
+from compiler.te.tiling import divisor
 from compiler.tune.space import Knobs
 
 #: the tag of a packed product's stage
@@ -65,7 +66,7 @@ def schedule_dense(schedule: Schedule, anchor: Stage, out: Stage, processor: Pro
     blocks, inside = out.split(o, factor=vectors * lanes)
     ov, lane = out.split(inside, factor=lanes)
     fitting = (processor.registers - 1) // vectors - 1
-    no, ni = out.split(n, factor=max(d for d in range(1, max(fitting, 1) + 1) if n.extent % d == 0))
+    no, ni = out.split(n, factor=divisor(n.extent, max(fitting, 1)))
     out.reorder(blocks, no, ni, ov, lane)
     out.unroll(ni)
     out.vectorize(lane)

@@ -7,6 +7,7 @@ from compiler.backend.cpu.processor import Processor
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp
+from compiler.te.tiling import divisor
 
 #: the name of the expressions that only change a layout
 NAME = "layout_transform"
@@ -38,7 +39,7 @@ def schedule_blocks(out: Stage) -> None:
     pixels = out.fuse(h, w)
     if blocked and pixels.extent % _LANES == 0:
         vectors, lane = out.split(pixels, factor=_LANES)
-        _, after = out.split(vectors, factor=max(d for d in range(1, _UNROLLED + 1) if vectors.extent % d == 0))
+        _, after = out.split(vectors, factor=divisor(vectors.extent, _UNROLLED))
         out.reorder(after, *channel, lane)
         out.unroll(after)
         out.vectorize(lane)

@@ -15,6 +15,7 @@ from compiler.ir import ITEM_BYTES
 from compiler.te.schedule import Schedule
 from compiler.te.stage import Stage
 from compiler.te.tensor import ComputeOp, IterVar
+from compiler.te.tiling import divisor
 from compiler.tune.space import Knobs, Values
 
 ProductsSchedule = Callable[[Schedule, Stage, Processor, Knobs], None]
@@ -47,9 +48,7 @@ def _schedule_output(out: Stage, half_y: Stage, m: int, processor: Processor, kn
     wo, wi = out.split(w, factor=m)
     out.reorder(n, o, ho, wo, vectors, hi, wi, lane)
     in_registers(out, [hi, wi], lane)
-    half_y.compute_at(out, vectors)
-    _, _, yi, yk, ylane = _axes(half_y)
-    in_registers(half_y, [yi, yk], ylane)
+    _tile_in_registers(half_y, out, vectors)
     outward = knobs.choice("output order", ("channels", "rows"))
     if outward == "rows":
         out.reorder(n, ho, o)
@@ -94,19 +93,22 @@ def _schedule_input(schedule: Schedule, v: Stage, columns: int, processor: Proce
     source = next(schedule[tensor] for tensor in half_v.op.inputs)
     a, c, t, i = _axes(v)
     vectors, lane = _vectors(v, i, v.tensor.dtype, processor)
-    to, ti = v.split(t, factor=max(d for d in range(1, columns + 1) if t.extent % d == 0))
+    to, ti = v.split(t, factor=divisor(t.extent, columns))
     v.reorder(c, to, ti, vectors, a, lane)
     in_registers(v, [a], lane)
-    half_v.compute_at(v, vectors)
-    _, _, hi, hk, hlane = _axes(half_v)
-    in_registers(half_v, [hi, hk], hlane)
-    source.compute_at(v, vectors)
-    _, _, sh, sw, slane = _axes(source)
-    in_registers(source, [sh, sw], slane)
+    _tile_in_registers(half_v, v, vectors)
+    _tile_in_registers(source, v, vectors)
     inward = knobs.choice("input order", ("channels", "rows"))
     if inward == "rows":
         v.reorder(to, c)
     parallelize(v, [c, to] if inward == "channels" else [to, c])
+
+
+def _tile_in_registers(stage: Stage, user: Stage, loop: IterVar) -> None:
+    """What one iteration of the user's loop reads of a stage, two axes of vectors of lanes, just before it is read."""
+    stage.compute_at(user, loop)
+    _, _, rows, columns, lane = _axes(stage)
+    in_registers(stage, [rows, columns], lane)
 
 
 def _vectors(stage: Stage, axis: IterVar, dtype: str, processor: Processor) -> tuple[IterVar, IterVar]:
